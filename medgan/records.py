@@ -1,0 +1,121 @@
+"""What travels between stages and lands in Prefect's database: keys, counts and digests.
+
+Never an array, a source path, or anything that could name a person.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from medgan.errors import Reason
+
+Split = Literal["train", "select", "audit", "fresh"]
+Unit = Literal["patient", "image"]
+Answer = Literal["accept", "reject", "inconclusive"]
+
+
+class Record(BaseModel):
+    """Frozen, closed, and silent about bad values (pydantic would quote them in its errors)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class IdentifiedStudy(Record):
+    """One study in the identified zone. Only stages/ingest.py and stages/deidentify.py accept it."""
+
+    study_key: str  # keyed hash of the Study Instance UID
+    patient_key: str  # keyed hash of issuer and Patient ID
+    digest: str  # keyed content digest in the identified store
+    n_instances: int
+    unit: Unit = "patient"
+
+
+class Intake(Record):
+    """What one ingestion found: every input counted once, by state and by reason."""
+
+    batch: str  # keyed digest of what was seen
+    states: dict[str, int]  # received, ingested, duplicate, conflict, quarantined, refused
+    reasons: dict[Reason, int]
+    studies: tuple[IdentifiedStudy, ...] = ()  # new or changed by this ingestion
+
+
+class Study(Record):
+    """One de-identified study, audited."""
+
+    study_key: str
+    patient_key: str
+    digest: str
+    n_instances: int
+    modalities: tuple[str, ...]
+    profile: str
+    removed: int  # identifying values removed, replaced or shifted
+    boxes: int  # burned-in text boxes blanked
+    unit: Unit = "patient"
+
+
+class Sample(Record):
+    """The training-ready volumes of one study: stored integers with scale and offset."""
+
+    study_key: str
+    patient_key: str
+    digest: str
+    groups: dict[str, int]  # group name (modality-part-grid) -> number of images
+    refused: dict[Reason, int] = {}  # series of this study that were refused
+    unit: Unit = "patient"
+
+
+class Cohort(Record):
+    """Many images on one grid, real or synthetic."""
+
+    origin: Literal["real", "synthetic"]
+    digest: str
+    group: str
+    count: int
+    patients: int
+    shape: tuple[int, int, int, int]  # C, D, H, W
+    classes: tuple[str, ...]
+    splits: dict[str, int]  # images by part
+    unit: Unit = "patient"
+
+
+class Checkpoint(Record):
+    """A trained generator and discriminator."""
+
+    digest: str
+    images_seen: int
+    recipe_digest: str
+    cohort_digest: str
+    group: str
+    network: str
+
+
+class Scorecard(Record):
+    """Fidelity, utility and privacy of one synthetic cohort, judged."""
+
+    digest: str
+    cohort_digest: str
+    checkpoint_digest: str
+    answer: Answer
+    reasons: tuple[str, ...]
+    figures: dict[str, float]
+
+
+class Release(Record):
+    """What left the house, and the model version that made it."""
+
+    answer: Answer
+    reasons: tuple[str, ...]
+    bundle_digest: str = ""
+    model_version: str = ""
+    alias: str = ""
+    scorecard_digest: str = ""
+
+
+class Quarantined(Record):
+    """A study set aside, with a reason of the closed list and nothing else."""
+
+    study_key: str
+    stage: str
+    reason: Reason
