@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 BLOCK = 1 << 20
+SUBJECT_DIGITS = 32  # of a patient_key or study_key
 
 
 def canonical(value: Any) -> bytes:
@@ -40,6 +41,16 @@ def keyed(secret: bytes, purpose: str, value: str | bytes) -> str:
     """
     data = value.encode() if isinstance(value, str) else value
     return hmac.new(secret, purpose.encode() + b"\0" + data, hashlib.sha256).hexdigest()
+
+
+def patient_key(secret: bytes, patient_id: str, issuer: str = "") -> str:
+    """The pseudonym of a patient: 32 hex digits. Blanks around the id do not make another patient."""
+    return keyed(secret, "patient", f"{issuer.strip()}|{patient_id.strip()}")[:SUBJECT_DIGITS]
+
+
+def study_key(secret: bytes, study_instance_uid: str) -> str:
+    """The pseudonym of a study: 32 hex digits."""
+    return keyed(secret, "study", study_instance_uid.strip())[:SUBJECT_DIGITS]
 
 
 def key(stage: str, version: int, inputs: Iterable[str], recipe: BaseModel | None = None, **more: Any) -> str:

@@ -1,0 +1,157 @@
+"""One home folder: three zones with a store and a ledger each, and the secrets of the house.
+
+    HOME/identified/  0700   originals, their ledger, the pseudonym key (0600)
+    HOME/research/           de-identified data, models, Prefect, MLflow, logs, the keys of releases (0600)
+    HOME/public/             released bundles
+
+A Home travels to other processes as its path.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from medgan import digest as digests
+from medgan.errors import HomeError
+from medgan.ledger import Entry, Ledger, open_ledger, record_json
+from medgan.records import Record
+from medgan.settings import settings
+from medgan.store import Store, private, writable, write_durably
+
+KEY_BYTES = 32
+R = TypeVar("R", bound=Record)
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A store and its ledger."""
+
+    store: Store
+    ledger: Ledger
+
+    def made(self, key: str, kind: type[R]) -> R | None:
+        """The record of an artefact that is recorded under `key` and whose bytes are there."""
+        entry = self.ledger.find(key)
+        return kind.model_validate_json(entry.record) if entry and self.store.has(entry.digest) else None
+
+    def make(
+        self,
+        key: str,
+        fill: Callable[[Path], R],
+        *,
+        stage: str,
+        kind: type[R],
+        subject: str = "",
+        parents: Iterable[str] = (),
+        patients: Iterable[str] = (),
+    ) -> R:
+        """The artefact wanted under `key`: found, or filled, sealed and recorded, in that order.
+
+        `fill` writes the files into a folder and returns the record with an empty digest.
+        """
+        if found := self.made(key, kind):
+            return found
+        with self.store.staging() as folder:
+            record = fill(folder)
+            digest = self.store.seal(folder, stage, {"stage": stage})
+        sealed = record.model_copy(update={"digest": digest})
+        self.ledger.record(Entry(key, digest, stage, record_json(sealed), subject, tuple(parents), tuple(patients)))
+        return sealed
+
+    def records(self, stage: str, kind: type[R]) -> list[R]:
+        """Records of every live artefact of a stage, oldest first."""
+        return [kind.model_validate_json(entry.record) for entry in self.ledger.entries(stage)]
+
+
+@dataclass(frozen=True)
+class Home:
+    """The home at `root`. `create` makes the folders and, for a new home, the keys."""
+
+    root: Path
+    created: bool = field(default=False, compare=False)
+
+    @classmethod
+    def create(cls, root: Path | None = None) -> Home:
+        root = (root or settings().home).absolute()
+        with writable():
+            for zone, mode in (("identified", 0o700), ("research", 0o750), ("public", 0o755)):
+                (root / zone).mkdir(parents=True, exist_ok=True, mode=mode)
+            (root / "identified").chmod(0o700)
+            (root / "research" / "keys").mkdir(exist_ok=True, mode=0o700)
+            (root / "research" / "logs").mkdir(exist_ok=True)
+        fresh = not (root / "identified" / "key").exists()
+        home = cls(root, created=fresh)
+        if fresh:
+            if (root / "identified" / "ledger.db").exists() and home.identified_ledger.input_states():
+                raise HomeError(
+                    "the pseudonym key is missing beside a ledger that has entries; put it back from the backup "
+                    "(identified/key): a new key would give every patient a second identity"
+                )
+            with writable():
+                write_durably(root / "identified" / "key", secrets.token_hex(KEY_BYTES).encode(), mode=0o600)
+        if not (root / "research" / "keys" / "cohort").exists():
+            with writable():
+                write_durably(root / "research" / "keys" / "cohort", secrets.token_hex(KEY_BYTES).encode(), mode=0o600)
+        return home
+
+    @cached_property
+    def pseudonym_key(self) -> bytes:
+        """The secret of zone one. Raises HomeError when missing, readable by others, or damaged."""
+        return read_key(self.root / "identified" / "key")
+
+    @cached_property
+    def cohort_key(self) -> bytes:
+        """The secret from which the names and UIDs of synthetic objects come."""
+        return read_key(self.root / "research" / "keys" / "cohort")
+
+    @cached_property
+    def key_fingerprint(self) -> str:
+        return digests.keyed(self.pseudonym_key, "fingerprint", "")[:16]
+
+    @cached_property
+    def identified_ledger(self) -> Ledger:
+        return open_ledger(settings().identified_url or self.root / "identified")
+
+    @cached_property
+    def identified(self) -> Zone:
+        return Zone(Store(self.root / "identified", secret=self.pseudonym_key), self.identified_ledger)
+
+    @cached_property
+    def research(self) -> Zone:
+        return Zone(Store(self.root / "research"), open_ledger(settings().research_url or self.root / "research"))
+
+    @cached_property
+    def public(self) -> Store:
+        return Store(self.root / "public")
+
+    @property
+    def work(self) -> Path:
+        """Where a long stage keeps what it needs to go on (research/work/KEY)."""
+        return self.root / "research" / "work"
+
+    def __reduce__(self) -> tuple[type[Home], tuple[Path]]:
+        return Home, (self.root,)
+
+
+def read_key(path: Path) -> bytes:
+    """A secret of 32 bytes in hex. Raises HomeError that tells missing, open and damaged apart."""
+    try:
+        text = path.read_text().strip()
+    except FileNotFoundError:
+        raise HomeError("a key file is missing; put it back from the backup") from None
+    except OSError:
+        raise HomeError("a key file cannot be read; check its owner") from None
+    if not private(path):
+        raise HomeError("a key file can be read by others; `chmod 600` it, and consider it known")
+    try:
+        secret = bytes.fromhex(text)
+    except ValueError:
+        secret = b""
+    if len(secret) != KEY_BYTES:
+        raise HomeError(f"a key file is damaged: expected {2 * KEY_BYTES} hex digits; put it back from the backup")
+    return secret

@@ -1,0 +1,406 @@
+"""The truth about one zone: every input, every artefact and what it was made from, leases, tombstones.
+
+SQLite (WAL, synchronous=FULL) by default, PostgreSQL by URL, one schema. A flow is `work = wanted - done`:
+run twice it does nothing the second time; killed anywhere, the next run ends with the same digests.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from medgan.errors import Busy, HomeError, Reason
+from medgan.store import alive
+
+LEASE_S = 90.0
+RENEW_S = 15.0
+BIND_LIMIT = 500  # SQLite refuses statements with very many bound values
+
+meta = sa.MetaData()
+inputs = sa.Table(
+    "inputs",
+    meta,
+    sa.Column("source", sa.String, primary_key=True),  # keyed hash of the source's address
+    sa.Column("locator", sa.String, primary_key=True),  # keyed hash of the place inside the source
+    sa.Column("sha256", sa.String, primary_key=True),
+    sa.Column("stamp", sa.String, nullable=False),  # size and time, to skip what was seen
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.String, nullable=False, index=True),
+    sa.Column("reason", sa.String),
+    sa.Column("instance_key", sa.String, index=True),  # keyed hash of the SOP Instance UID
+    sa.Column("study_key", sa.String, index=True),
+    sa.Column("patient_key", sa.String, index=True),
+    sa.Column("seen_at", sa.Float, nullable=False),
+)
+artefacts = sa.Table(
+    "artefacts",
+    meta,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("digest", sa.String, nullable=False, index=True),
+    sa.Column("stage", sa.String, nullable=False, index=True),
+    sa.Column("subject", sa.String, nullable=False, index=True),  # study_key, or "" for what spans studies
+    sa.Column("record", sa.Text, nullable=False),  # the stage's record as JSON
+    sa.Column("state", sa.String, nullable=False),  # live, superseded, withdrawn
+    sa.Column("made_at", sa.Float, nullable=False),
+)
+parents = sa.Table(
+    "parents",
+    meta,
+    sa.Column("child", sa.String, primary_key=True),
+    sa.Column("parent", sa.String, primary_key=True, index=True),
+)
+subjects = sa.Table(
+    "patients",
+    meta,
+    sa.Column("digest", sa.String, primary_key=True),
+    sa.Column("patient_key", sa.String, primary_key=True, index=True),
+)
+quarantine = sa.Table(
+    "quarantine",
+    meta,
+    sa.Column("subject", sa.String, primary_key=True),  # study_key
+    sa.Column("stage", sa.String, primary_key=True),
+    sa.Column("key", sa.String, primary_key=True),  # the result that was wanted
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("times", sa.Integer, nullable=False),
+    sa.Column("seen_at", sa.Float, nullable=False),
+)
+tombstones = sa.Table(
+    "tombstones",
+    meta,
+    sa.Column("patient_key", sa.String, primary_key=True),
+    sa.Column("why", sa.String, nullable=False),  # withdrawn, opted_out
+    sa.Column("made_at", sa.Float, nullable=False),
+)
+looks = sa.Table(
+    "looks",
+    meta,
+    sa.Column("cohort", sa.String, primary_key=True),  # digest of the cohort whose audit part was opened
+    sa.Column("scorecard", sa.String, primary_key=True),  # key of the evaluation that opened it
+    sa.Column("made_at", sa.Float, nullable=False),
+)
+leases = sa.Table(
+    "leases",
+    meta,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("token", sa.Integer, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One thing that arrived: by keyed hashes, never by name."""
+
+    source: str
+    locator: str
+    sha256: str
+    stamp: str
+    size: int
+    state: str
+    reason: Reason | None = None
+    instance_key: str | None = None
+    study_key: str | None = None
+    patient_key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One artefact: the key it was wanted under, its digest, and the stage's record as JSON."""
+
+    key: str
+    digest: str
+    stage: str
+    record: str
+    subject: str = ""
+    parents: tuple[str, ...] = ()
+    patients: tuple[str, ...] = ()
+    state: str = field(default="live")
+
+
+class Ledger:
+    """One zone's database. `clock` returns seconds since the epoch."""
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+        self.url, self.clock = url, clock
+        self.engine = sa.create_engine(url)
+        if url.startswith("sqlite"):
+            sa.event.listen(self.engine, "connect", _sqlite_durable)
+            sa.event.listen(self.engine, "begin", _sqlite_begin)
+        try:
+            with self.engine.begin() as db:
+                meta.create_all(db)
+        except sa.exc.OperationalError as error:
+            raise HomeError(
+                "the ledger could not be opened; is the home folder writable, with room on its disk, and not "
+                f"held by another program? ({type(error.orig).__name__})"
+            ) from None
+
+    # inputs
+
+    def known(self, source: str) -> dict[str, str]:
+        """Locator -> newest stamp of everything this source was seen to hold."""
+        with self.engine.connect() as db:
+            rows = db.execute(
+                sa.select(inputs.c.locator, inputs.c.stamp).where(inputs.c.source == source).order_by(inputs.c.seen_at)
+            )
+            return dict(row._tuple() for row in rows)
+
+    def instances(self, instance_keys: Iterable[str]) -> dict[str, str]:
+        """Keyed SOP Instance UID -> sha256 of the version that was ingested."""
+        where = sa.and_(inputs.c.state == "ingested", inputs.c.instance_key.in_(sa.bindparam("many", expanding=True)))
+        query = sa.select(inputs.c.instance_key, inputs.c.sha256).where(where)
+        found: dict[str, str] = {}
+        with self.engine.connect() as db:
+            for some in _slices(sorted(set(instance_keys))):
+                found.update(row._tuple() for row in db.execute(query, {"many": some}))
+        return found
+
+    def add_inputs(self, rows: Iterable[Input], entries: Iterable[Entry] = ()) -> None:
+        """Record inputs, and the artefacts made of them, in one transaction."""
+        now = self.clock()
+        values = [{**{name: getattr(row, name) for name in Input.__dataclass_fields__}, "seen_at": now} for row in rows]
+        with self.engine.begin() as db:
+            for value in values:
+                self._insert(db, inputs, value)
+            for entry in entries:
+                self._record(db, entry, now)
+
+    def input_states(self) -> dict[str, int]:
+        return self._tally(inputs.c.state)
+
+    def input_reasons(self) -> dict[str, int]:
+        return {reason: n for reason, n in self._tally(inputs.c.reason).items() if reason}
+
+    def inputs(self, **where: str) -> list[Input]:
+        """Inputs whose named columns have these values, oldest first."""
+        query = sa.select(*(inputs.c[name] for name in Input.__dataclass_fields__)).order_by(
+            inputs.c.seen_at, inputs.c.locator
+        )
+        for name, value in where.items():
+            query = query.where(inputs.c[name] == value)
+        with self.engine.connect() as db:
+            rows = [dict(row._mapping) for row in db.execute(query)]
+        return [Input(**{**row, "reason": Reason(row["reason"]) if row["reason"] else None}) for row in rows]
+
+    # artefacts
+
+    def find(self, key: str) -> Entry | None:
+        with self.engine.connect() as db:
+            row = db.execute(sa.select(artefacts).where(artefacts.c.key == key)).one_or_none()
+        return _entry(row) if row is not None and row.state == "live" else None
+
+    def record(self, entry: Entry) -> None:
+        """Record an artefact with its lineage; a second time is a no-op."""
+        with self.engine.begin() as db:
+            self._record(db, entry, self.clock())
+
+    def entries(self, stage: str, *, subject: str | None = None) -> list[Entry]:
+        """Live artefacts of a stage, oldest first."""
+        query = sa.select(artefacts).where(artefacts.c.stage == stage, artefacts.c.state == "live")
+        if subject is not None:
+            query = query.where(artefacts.c.subject == subject)
+        with self.engine.connect() as db:
+            return [_entry(row) for row in db.execute(query.order_by(artefacts.c.made_at, artefacts.c.key))]
+
+    def set_state(self, key: str, state: str) -> None:
+        with self.engine.begin() as db:
+            db.execute(sa.update(artefacts).where(artefacts.c.key == key).values(state=state))
+
+    def made_from(self, digest: str) -> set[str]:
+        """Digests of everything that was made, at any remove, from `digest`."""
+        return self._walk(digest, parents.c.parent, parents.c.child)
+
+    def made_of(self, digest: str) -> set[str]:
+        """Digests of everything that `digest` was made from, at any remove."""
+        return self._walk(digest, parents.c.child, parents.c.parent)
+
+    def patients_of(self, digest: str) -> set[str]:
+        with self.engine.connect() as db:
+            return set(db.scalars(sa.select(subjects.c.patient_key).where(subjects.c.digest == digest)))
+
+    def artefacts_of(self, patient_key: str) -> set[str]:
+        with self.engine.connect() as db:
+            return set(db.scalars(sa.select(subjects.c.digest).where(subjects.c.patient_key == patient_key)))
+
+    def forget(self, digest: str) -> None:
+        """Mark an artefact withdrawn wherever it is recorded; the row stays as a trace without content."""
+        with self.engine.begin() as db:
+            db.execute(sa.update(artefacts).where(artefacts.c.digest == digest).values(state="withdrawn", record="{}"))
+
+    # quarantine, tombstones, looks
+
+    def set_aside(self, subject: str, stage: str, key: str, reason: Reason) -> None:
+        with self.engine.begin() as db:
+            where = sa.and_(quarantine.c.subject == subject, quarantine.c.stage == stage, quarantine.c.key == key)
+            values = {"reason": reason.value, "seen_at": self.clock()}
+            if not db.execute(
+                sa.update(quarantine).where(where).values(times=quarantine.c.times + 1, **values)
+            ).rowcount:
+                db.execute(sa.insert(quarantine).values(subject=subject, stage=stage, key=key, times=1, **values))
+
+    def set_aside_rows(self, stage: str | None = None) -> list[dict[str, Any]]:
+        query = sa.select(quarantine).order_by(quarantine.c.seen_at)
+        if stage is not None:
+            query = query.where(quarantine.c.stage == stage)
+        with self.engine.connect() as db:
+            return [dict(row._mapping) for row in db.execute(query)]
+
+    def take_back(self, subject: str) -> int:
+        """Let a quarantined study be tried again; returns how many rows went."""
+        with self.engine.begin() as db:
+            return db.execute(sa.delete(quarantine).where(quarantine.c.subject == subject)).rowcount
+
+    def bury(self, patient_key: str, why: str) -> None:
+        with self.engine.begin() as db:
+            self._insert(db, tombstones, {"patient_key": patient_key, "why": why, "made_at": self.clock()})
+
+    def buried(self) -> set[str]:
+        with self.engine.connect() as db:
+            return set(db.scalars(sa.select(tombstones.c.patient_key)))
+
+    def look(self, cohort: str, scorecard: str) -> int:
+        """Count one opening of a cohort's audit part; returns how many different ones there were."""
+        with self.engine.begin() as db:
+            self._insert(db, looks, {"cohort": cohort, "scorecard": scorecard, "made_at": self.clock()})
+            count = db.scalar(sa.select(sa.func.count()).select_from(looks).where(looks.c.cohort == cohort))
+        return int(count or 0)
+
+    # leases
+
+    @contextlib.contextmanager
+    def lease(self, name: str) -> Iterator[int]:
+        """Hold `name` alone; yields the fencing token. Raises Busy when a live owner holds it.
+
+        A lease whose owner died on this host, or that ran out, is taken over.
+        """
+        owner = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+        token = self._take(name, owner)
+        done = threading.Event()
+        renewer = threading.Thread(target=self._renew, args=(name, owner, done), daemon=True)
+        renewer.start()
+        try:
+            yield token
+        finally:
+            done.set()
+            renewer.join()
+            with self.engine.begin() as db:
+                db.execute(sa.update(leases).where(leases.c.name == name, leases.c.owner == owner).values(expires_at=0))
+
+    def _take(self, name: str, owner: str) -> int:
+        now = self.clock()
+        with self.engine.begin() as db:
+            row = db.execute(sa.select(leases).where(leases.c.name == name)).one_or_none()
+            if row is not None and row.expires_at > now and not _gone(row.owner):
+                raise Busy(f"{name}: another run is at it; this one does nothing")
+            token = row.token + 1 if row is not None else 1
+            values = {"owner": owner, "token": token, "expires_at": now + LEASE_S}
+            if row is None:
+                db.execute(sa.insert(leases).values(name=name, **values))
+            else:
+                db.execute(sa.update(leases).where(leases.c.name == name).values(**values))
+        return token
+
+    def _renew(self, name: str, owner: str, done: threading.Event) -> None:
+        while not done.wait(RENEW_S):
+            with self.engine.begin() as db:
+                db.execute(
+                    sa.update(leases)
+                    .where(leases.c.name == name, leases.c.owner == owner)
+                    .values(expires_at=self.clock() + LEASE_S)
+                )
+
+    # plumbing
+
+    def _record(self, db: sa.Connection, entry: Entry, now: float) -> None:
+        row = db.execute(sa.select(artefacts.c.state).where(artefacts.c.key == entry.key)).one_or_none()
+        values = {
+            "digest": entry.digest,
+            "stage": entry.stage,
+            "subject": entry.subject,
+            "record": entry.record,
+            "state": entry.state,
+        }
+        if row is None:
+            db.execute(sa.insert(artefacts).values(key=entry.key, made_at=now, **values))
+        else:
+            db.execute(sa.update(artefacts).where(artefacts.c.key == entry.key).values(**values))
+        for parent in set(entry.parents):
+            self._insert(db, parents, {"child": entry.digest, "parent": parent})
+        for patient in set(entry.patients):
+            self._insert(db, subjects, {"digest": entry.digest, "patient_key": patient})
+
+    def _insert(self, db: sa.Connection, table: sa.Table, values: dict[str, Any]) -> None:
+        """Insert unless the primary key is there already."""
+        if db.dialect.name == "postgresql":
+            from sqlalchemy.dialects.postgresql import insert
+        else:
+            from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
+        db.execute(insert(table).values(values).on_conflict_do_nothing())
+
+    def _tally(self, column: sa.Column[Any]) -> dict[str, int]:
+        with self.engine.connect() as db:
+            rows = db.execute(sa.select(column, sa.func.count()).group_by(column))
+            return dict(Counter({row[0]: row[1] for row in rows}))
+
+    def _walk(self, start: str, from_: sa.Column[Any], to: sa.Column[Any]) -> set[str]:
+        seen: set[str] = set()
+        edge = {start}
+        with self.engine.connect() as db:
+            while edge:
+                found: set[str] = set()
+                for some in _slices(sorted(edge)):
+                    found.update(db.scalars(sa.select(to).where(from_.in_(some))))
+                edge = found - seen
+                seen |= edge
+        return seen
+
+
+def open_ledger(url_or_folder: str | Path) -> Ledger:
+    """The ledger at a database URL, or in `ledger.db` of a folder."""
+    if isinstance(url_or_folder, Path):
+        return Ledger(f"sqlite:///{url_or_folder / 'ledger.db'}")
+    return Ledger(url_or_folder)
+
+
+def _entry(row: Any) -> Entry:
+    return Entry(row.key, row.digest, row.stage, row.record, row.subject, state=row.state)
+
+
+def _gone(owner: str) -> bool:
+    host, pid, _ = owner.split("/")
+    return host == socket.gethostname() and not alive(int(pid))
+
+
+def _slices(values: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(values), BIND_LIMIT):
+        yield values[start : start + BIND_LIMIT]
+
+
+def _sqlite_durable(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy's begin event below opens the transaction
+    cursor = connection.cursor()
+    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _sqlite_begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def record_json(record: Any) -> str:
+    return json.dumps(record.model_dump(mode="json"), sort_keys=True)
