@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -18,8 +19,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 U = TypeVar("U")
 
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 _client: Any = None
+_opening = threading.Lock()  # Prefect's thread runner may ask from several tasks at once
 
 
 def over(items: Sequence[T], function: Callable[..., U], *args: Any) -> list[U]:
@@ -57,24 +58,27 @@ def close() -> None:
 
 def _open() -> Any:
     global _client
-    if _client is None:
-        import dask
-        from distributed import Client, LocalCluster
-
-        if address := settings().dask:
-            _client = Client(address)
-        else:
-            # spawned workers must not each open as many BLAS threads as there are cores
-            os.environ.update(ONE_THREAD)
-            dask.config.set({"distributed.scheduler.allowed-failures": 3, "distributed.admin.log-length": 0})
-            cluster = LocalCluster(
-                n_workers=cores(),
-                threads_per_worker=1,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address=None,
-                silence_logs=logging.ERROR,
-            )
-            _client = Client(cluster)
-        atexit.register(close)
+    with _opening:
+        if _client is None:
+            _client = _connect()
+            atexit.register(close)
     return _client
+
+
+def _connect() -> Any:
+    import dask
+    from distributed import Client, LocalCluster
+
+    if address := settings().dask:
+        return Client(address)
+    # each worker gets one BLAS thread by distributed.nanny.pre-spawn-environ
+    dask.config.set({"distributed.scheduler.allowed-failures": 3, "distributed.admin.log-length": 0})
+    cluster = LocalCluster(
+        n_workers=cores(),
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address=None,
+        silence_logs=logging.ERROR,
+    )
+    return Client(cluster)
