@@ -5,6 +5,7 @@
     ├── SourceError              exit 1   a source is missing, empty, unreadable or holds nothing usable
     ├── HomeError                exit 1   the home folder cannot be written, is full, or lacks its key
     ├── CorruptArtefact          exit 1   sealed bytes no longer match their manifest
+    ├── InputRejected            exit 1   one input cannot be used; it is counted with its Reason
     ├── StudyRejected            exit 1   one study cannot be used; becomes a Quarantined record
     ├── TooManyQuarantined       exit 4   more was quarantined than the recipe allows
     ├── Busy                     exit 0   another run holds the lease; this one does nothing
@@ -37,6 +38,7 @@ class Reason(StrEnum):
     UNSUPPORTED_PHOTOMETRIC = "unsupported_photometric"
     DECODE_FAILED = "decode_failed"
     UNREADABLE_PICTURE = "unreadable_picture"
+    COMPANION = "companion"  # a mask, overlay or thumbnail that stands beside the images
     # de-identification
     TEXT_UNCLEAR = "text_unclear"  # could not look for burned-in text
     AUDIT_FAILED = "audit_failed"
@@ -81,6 +83,17 @@ class HomeError(MedganError):
 
 class CorruptArtefact(MedganError):
     """Sealed bytes no longer match their manifest."""
+
+
+class InputRejected(MedganError):
+    """One input cannot be used. Carries a Reason, never a value."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason.value
 
 
 class StudyRejected(MedganError):

@@ -28,6 +28,8 @@ LEASE_S = 90.0
 RENEW_S = 15.0
 BIND_LIMIT = 500  # SQLite refuses statements with very many bound values
 
+WORLD_ERRORS = (sa.exc.OperationalError, sa.exc.InterfaceError)  # locked, unreachable: worth another try
+
 meta = sa.MetaData()
 inputs = sa.Table(
     "inputs",
@@ -170,12 +172,15 @@ class Ledger:
         return found
 
     def add_inputs(self, rows: Iterable[Input], entries: Iterable[Entry] = ()) -> None:
-        """Record inputs, and the artefacts made of them, in one transaction."""
+        """Record inputs, and the artefacts made of them, in one transaction.
+
+        An input known by place and content keeps its state; only its stamp is renewed.
+        """
         now = self.clock()
         values = [{**{name: getattr(row, name) for name in Input.__dataclass_fields__}, "seen_at": now} for row in rows]
         with self.engine.begin() as db:
             for value in values:
-                self._insert(db, inputs, value)
+                self._insert(db, inputs, value, renew=("stamp", "seen_at"))
             for entry in entries:
                 self._record(db, entry, now)
 
@@ -216,6 +221,34 @@ class Ledger:
         with self.engine.connect() as db:
             return [_entry(row) for row in db.execute(query.order_by(artefacts.c.made_at, artefacts.c.key))]
 
+    def supersede(self, stage: str, subject: str, *, by: str) -> None:
+        """Of a subject's live artefacts of a stage, keep only the one recorded under the key `by`."""
+        with self.engine.begin() as db:
+            db.execute(
+                sa.update(artefacts)
+                .where(
+                    artefacts.c.stage == stage,
+                    artefacts.c.subject == subject,
+                    artefacts.c.state == "live",
+                    artefacts.c.key != by,
+                )
+                .values(state="superseded")
+            )
+
+    def live(self, stage: str, subjects: Iterable[str]) -> dict[str, Entry]:
+        """Subject -> the newest live artefact of a stage, for many subjects at once."""
+        query = (
+            sa.select(artefacts)
+            .where(artefacts.c.stage == stage, artefacts.c.state == "live")
+            .where(artefacts.c.subject.in_(sa.bindparam("many", expanding=True)))
+            .order_by(artefacts.c.made_at)
+        )
+        found: dict[str, Entry] = {}
+        with self.engine.connect() as db:
+            for some in _slices(sorted(set(subjects))):
+                found.update({row.subject: _entry(row) for row in db.execute(query, {"many": some})})
+        return found
+
     def set_state(self, key: str, state: str) -> None:
         with self.engine.begin() as db:
             db.execute(sa.update(artefacts).where(artefacts.c.key == key).values(state=state))
@@ -251,6 +284,13 @@ class Ledger:
                 sa.update(quarantine).where(where).values(times=quarantine.c.times + 1, **values)
             ).rowcount:
                 db.execute(sa.insert(quarantine).values(subject=subject, stage=stage, key=key, times=1, **values))
+
+    def set_aside_reason(self, subject: str, stage: str, key: str) -> Reason | None:
+        """Why this study was quarantined when this very result was wanted before; None when it was not."""
+        where = (quarantine.c.subject == subject, quarantine.c.stage == stage, quarantine.c.key == key)
+        with self.engine.connect() as db:
+            reason = db.scalar(sa.select(quarantine.c.reason).where(*where))
+        return Reason(reason) if reason else None
 
     def set_aside_rows(self, stage: str | None = None) -> list[dict[str, Any]]:
         query = sa.select(quarantine).order_by(quarantine.c.seen_at)
@@ -343,13 +383,20 @@ class Ledger:
         for patient in set(entry.patients):
             self._insert(db, subjects, {"digest": entry.digest, "patient_key": patient})
 
-    def _insert(self, db: sa.Connection, table: sa.Table, values: dict[str, Any]) -> None:
-        """Insert unless the primary key is there already."""
+    def _insert(
+        self, db: sa.Connection, table: sa.Table, values: dict[str, Any], *, renew: tuple[str, ...] = ()
+    ) -> None:
+        """Insert; where the primary key is there already, only the columns of `renew` change."""
         if db.dialect.name == "postgresql":
             from sqlalchemy.dialects.postgresql import insert
         else:
             from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
-        db.execute(insert(table).values(values).on_conflict_do_nothing())
+        row = insert(table).values(values)
+        if renew:
+            row = row.on_conflict_do_update(index_elements=list(table.primary_key), set_={k: values[k] for k in renew})
+        else:
+            row = row.on_conflict_do_nothing()
+        db.execute(row)
 
     def _tally(self, column: sa.Column[Any]) -> dict[str, int]:
         with self.engine.connect() as db:

@@ -23,14 +23,42 @@ _client: Any = None
 _opening = threading.Lock()  # Prefect's thread runner may ask from several tasks at once
 
 
-def over(items: Sequence[T], function: Callable[..., U], *args: Any) -> list[U]:
+def over(
+    items: Sequence[T], function: Callable[..., U], *args: Any, on_progress: Callable[[int, int], None] | None = None
+) -> list[U]:
     """`[function(item, *args) for item in items]`, wide. Few items, or one core, are done in this process."""
-    if settings().dask == "serial" or len(items) < 4 or (settings().dask == "" and cores() < 2):
-        return [function(item, *args) for item in items]
+    told = on_progress or (lambda done, total: None)
+    if settings().dask == "serial" or len(items) < 2 or (settings().dask == "" and cores() < 2):
+        results = []
+        for item in items:
+            results.append(function(item, *args))
+            told(len(results), len(items))
+        return results
+    from distributed import as_completed
+
     client = _open()
     futures = client.map(function, items, *([arg] * len(items) for arg in args), pure=False, retries=2)
-    results: list[U] = client.gather(futures)
-    return results
+    for done, _ in enumerate(as_completed(futures), start=1):
+        told(done, len(items))
+    gathered: list[U] = client.gather(futures)
+    return gathered
+
+
+def in_chunks(
+    items: Sequence[T],
+    function: Callable[..., list[U]],
+    *args: Any,
+    size: int = 32,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[U]:
+    """As `over`, for a function of a list: chunks of `size` items are a Dask task each; one flat list back."""
+    chunks = [list(items[start : start + size]) for start in range(0, len(items), size)]
+
+    def told(done: int, total: int) -> None:
+        if on_progress is not None:
+            on_progress(min(done * size, len(items)), len(items))
+
+    return [result for results in over(chunks, function, *args, on_progress=told) for result in results]
 
 
 def batches(items: Sequence[T], most: int = 16) -> Iterator[list[T]]:

@@ -1,0 +1,149 @@
+"""The road from the hospital's files to the bundle, drawn: three zones, two gates, and who was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from medgan.bundle.words import number
+
+BOX_W, BOX_H = 148, 76
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One artefact: where it stands, how many, of what."""
+
+    x: float
+    y: float
+    big: str
+    small: str
+    style: str = ""
+
+
+def drawing(counts: Mapping[str, float | None], *, unit: str, picture: str) -> Markup:
+    """Wide for a screen, tall for a telephone; the style sheet shows one of them.
+
+    counts: received, studies, train_images, train_patients, held_out, images_seen, synthetic, files; each may miss.
+    """
+    texts = _texts(counts, unit, picture)
+    return Markup(_wide(texts) + _tall(texts))  # noqa: S704 - every text was escaped
+
+
+def _texts(counts: Mapping[str, float | None], unit: str, picture: str) -> dict[str, tuple[str, str]]:
+    def n(name: str) -> str:
+        return number(counts.get(name), 0)
+
+    source = ("received", "files received") if counts.get("received") is not None else ("studies", "studies")
+    return {
+        "source": (n(source[0]), source[1]),
+        "studies": (n("studies"), "studies, no names"),
+        "train": (n("train_images"), f"{picture} of {n('train_patients')} {unit}"),
+        "generator": (n("images_seen"), "pictures shown to it"),
+        "synthetic": (n("synthetic"), f"invented {picture}"),
+        "held": (n("held_out"), f"{unit} kept aside"),
+        "bundle": (n("files"), "signed files"),
+    }
+
+
+def _wide(texts: dict[str, tuple[str, str]]) -> str:
+    top, low = 64, 190
+    boxes = {
+        "source": Box(24, top, *texts["source"], "source"),
+        "studies": Box(252, top, *texts["studies"]),
+        "train": Box(440, top, *texts["train"]),
+        "generator": Box(628, top, *texts["generator"], "made"),
+        "synthetic": Box(628, low, *texts["synthetic"], "made"),
+        "held": Box(440, low, *texts["held"]),
+        "bundle": Box(868, low - 63, *texts["bundle"], "out"),
+    }
+    names = {
+        "source": "HOSPITAL",
+        "studies": "DE-IDENTIFIED",
+        "train": "TRAINING PART",
+        "generator": "GENERATOR",
+        "synthetic": "SYNTHETIC",
+        "held": "NEVER TRAINED ON",
+        "bundle": "THIS BUNDLE",
+    }
+    mid = top + BOX_H / 2
+    paths = [
+        _path(f"M172 {mid} H252"),
+        _path(f"M400 {mid} H440"),
+        _path(f"M588 {mid} H628"),
+        _path(f"M702 {top + BOX_H} V{low}"),
+        _path(f"M326 {top + BOX_H} V{low + BOX_H / 2} H440", "aside"),
+        _path(f"M588 {low + 22} H612 V{low - 14} H770 Q780 {low - 14} 780 {low - 24} H822", "aside"),
+        _path(f"M776 {low + BOX_H / 2} H806 Q822 {low + BOX_H / 2} 822 {low + 22} V{low - 24} H868"),
+    ]
+    gates = [_gate(212, mid, "gate 1"), _gate(822, low - 25, "gate 2")]
+    zones = [_zone(8, 180, "IDENTIFIED ZONE"), _zone(236, 556, "RESEARCH ZONE"), _zone(852, 180, "PUBLIC")]
+    drawn = [_box(box, names[name]) for name, box in boxes.items()]
+    body = "".join([*zones, *paths, *gates, *drawn])
+    return f'<svg class="lineage wide" viewBox="0 0 1040 300" role="img" aria-label="From files to bundle">{_arrow("a")}{body}</svg>'
+
+
+def _zone(x: float, width: float, name: str) -> str:
+    return (
+        f'<rect class="zone" x="{x}" y="8" width="{width}" height="284" rx="14"/>'
+        f'<text class="zonename" x="{x + 16}" y="36">{escape(name)}</text>'
+    )
+
+
+def _tall(texts: dict[str, tuple[str, str]]) -> str:
+    left, right, step = 16, 196, 122
+    rows = [44 + step * i for i in range(5)]
+    boxes = [
+        (Box(106, rows[0], *texts["source"], "source"), "HOSPITAL"),
+        (Box(106, rows[1], *texts["studies"]), "DE-IDENTIFIED"),
+        (Box(left, rows[2], *texts["train"]), "TRAINING PART"),
+        (Box(right, rows[2], *texts["held"]), "NEVER TRAINED ON"),
+        (Box(left, rows[3], *texts["generator"], "made"), "GENERATOR"),
+        (Box(left, rows[4], *texts["synthetic"], "made"), "SYNTHETIC"),
+        (Box(106, rows[4] + step, *texts["bundle"], "out"), "THIS BUNDLE"),
+    ]
+    lx, rx, end = left + BOX_W / 2, right + BOX_W / 2, rows[4] + step
+    paths = [
+        _path(f"M180 {rows[0] + BOX_H} V{rows[1]}", end="b"),
+        _path(f"M150 {rows[1] + BOX_H} V{rows[1] + BOX_H + 22} H{lx} V{rows[2]}", end="b"),
+        _path(f"M210 {rows[1] + BOX_H} V{rows[1] + BOX_H + 22} H{rx} V{rows[2]}", "aside", end="b"),
+        _path(f"M{lx} {rows[2] + BOX_H} V{rows[3]}", end="b"),
+        _path(f"M{lx} {rows[3] + BOX_H} V{rows[4]}", end="b"),
+        _path(f"M{lx} {rows[4] + BOX_H} V{end - 23} H180 V{end}", end="b"),
+        _path(f"M{rx} {rows[2] + BOX_H} V{end - 23} H192", "aside", end="b"),
+    ]
+    gates = [_gate(180, rows[1] - 23, "gate 1"), _gate(180, end - 23, "gate 2")]
+    drawn = [_box(box, name) for box, name in boxes]
+    return (
+        f'<svg class="lineage tall" viewBox="0 0 360 {end + BOX_H + 16}" role="img" aria-label="From files to bundle">'
+        f"{_arrow('b')}{''.join([*paths, *gates, *drawn])}</svg>"
+    )
+
+
+def _arrow(name: str) -> str:
+    return (
+        f'<defs><marker id="{name}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+        'orient="auto-start-reverse"><path class="tip" d="M0 0 L8 4 L0 8 Z"/></marker></defs>'
+    )
+
+
+def _path(way: str, style: str = "", end: str = "a") -> str:
+    return f'<path class="way {style}" d="{way}" marker-end="url(#{end})"/>'
+
+
+def _gate(x: float, y: float, name: str) -> str:
+    return (
+        f'<g class="gate"><circle cx="{x}" cy="{y}" r="15"/><path d="M{x - 6} {y} l4.2 4.6 l7.4 -9"/>'
+        f'<text x="{x}" y="{y - 23}" text-anchor="middle">{escape(name)}</text></g>'
+    )
+
+
+def _box(box: Box, name: str) -> str:
+    return (
+        f'<g class="box {box.style}"><rect x="{box.x}" y="{box.y}" width="{BOX_W}" height="{BOX_H}" rx="9"/>'
+        f'<text class="boxname" x="{box.x + 13}" y="{box.y + 20}">{escape(name)}</text>'
+        f'<text class="big" x="{box.x + 13}" y="{box.y + 46}">{escape(box.big)}</text>'
+        f'<text class="small" x="{box.x + 13}" y="{box.y + 64}">{escape(box.small)}</text></g>'
+    )

@@ -1,0 +1,112 @@
+"""What a person sees: progress and notes on stderr, one table or one JSON object on stdout."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+err = Console(stderr=True)
+out = Console()
+PLAIN_EVERY_S = 10.0
+
+
+class Steps(logging.Handler):
+    """Shows the progress records of the `medgan.progress` logger: bars on a terminal, plain lines elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bars = Progress(
+            TextColumn("{task.description:<15}"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TimeElapsedColumn(),
+            console=err,
+        )
+        self.tasks: dict[str, Any] = {}
+        self.told: dict[str, float] = {}
+
+    def __enter__(self) -> Steps:
+        logger = logging.getLogger("medgan.progress")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(self)
+        if err.is_terminal:
+            self.bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("medgan.progress").removeHandler(self)
+        if err.is_terminal:
+            self.bars.stop()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if (progress := getattr(record, "progress", None)) is not None:
+            self.show(*progress)
+
+    def show(self, stage: str, done: int, total: int, unit: str) -> None:
+        if err.is_terminal:
+            if stage not in self.tasks:
+                self.tasks[stage] = self.bars.add_task(stage, total=total, unit=unit)
+            self.bars.update(self.tasks[stage], completed=done, total=total)
+        elif done >= total or time.monotonic() - self.told.get(stage, 0.0) >= PLAIN_EVERY_S:
+            self.told[stage] = time.monotonic()
+            err.print(f"{stage}: {done} of {total} {unit}", highlight=False)
+
+    def reporter(self, stage: str, unit: str) -> Callable[[int, int], None]:
+        """An `on_progress(done, total)` for a stage called without Prefect."""
+        return lambda done, total: self.show(stage, done, total, unit)
+
+
+def note(text: str) -> None:
+    err.print(text, highlight=False)
+
+
+def fail(text: str) -> None:
+    err.print(f"[bold red]medgan:[/] {text}", highlight=False, soft_wrap=True)
+
+
+def answer(data: dict[str, Any], *, as_json: bool, title: str = "") -> None:
+    """One JSON object on stdout, or a two-column table."""
+    if as_json:
+        sys.stdout.write(json.dumps(data, default=str, sort_keys=True) + "\n")
+        return
+    rows = Table(title=title or None, show_header=False, box=None, padding=(0, 2, 0, 0), title_justify="left")
+    rows.add_column(style="bold", no_wrap=True)
+    rows.add_column(overflow="fold")
+    for name, value in data.items():
+        rows.add_row(name, _plain(value))
+    out.print(rows, highlight=False)
+
+
+def listing(rows: list[dict[str, Any]], *, as_json: bool, title: str = "", empty: str = "nothing") -> None:
+    """Rows with the same columns: a table, or one JSON object with `rows`."""
+    if as_json:
+        sys.stdout.write(json.dumps({"rows": rows}, default=str, sort_keys=True) + "\n")
+        return
+    if not rows:
+        out.print(empty, highlight=False)
+        return
+    table = Table(title=title or None, title_justify="left")
+    for name in rows[0]:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(_plain(value) for value in row.values()))
+    out.print(table, highlight=False)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return "\n".join(_plain(inner) for inner in value) or "none"
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return str(value)

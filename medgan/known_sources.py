@@ -1,0 +1,36 @@
+"""Sources by name: a flow's parameter is a name, and only the identified zone knows the address behind it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from medgan.digest import keyed
+from medgan.errors import UsageError
+from medgan.store import write_durably
+
+FILE = "sources.json"
+
+
+def remember(folder: Path, address: str, labels: Path | None = None, *, secret: bytes) -> str:
+    """Note a source's address in `folder` (of the identified zone); returns its name, the same each time."""
+    known = everything(folder)
+    entry = {"address": address, "labels": str(labels) if labels else None}
+    name = f"source-{keyed(secret, 'source', json.dumps(entry, sort_keys=True))[:10]}"
+    if known.get(name) != entry:
+        write_durably(folder / FILE, json.dumps({**known, name: entry}, indent=1, sort_keys=True).encode(), mode=0o600)
+    return name
+
+
+def recall(folder: Path, name: str) -> tuple[str, Path | None]:
+    """Address and label file of a named source. Raises UsageError when there is none of that name."""
+    known = everything(folder)
+    if name not in known:
+        raise UsageError(f"no source of that name; known are {', '.join(sorted(known)) or 'none: use `medgan ingest`'}")
+    return known[name]["address"] or "", Path(known[name]["labels"]) if known[name]["labels"] else None  # type: ignore[arg-type]
+
+
+def everything(folder: Path) -> dict[str, dict[str, str | None]]:
+    path = folder / FILE
+    known: dict[str, dict[str, str | None]] = json.loads(path.read_text()) if path.is_file() else {}
+    return known

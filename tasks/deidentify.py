@@ -1,0 +1,19 @@
+"""De-identify a batch of studies."""
+
+from __future__ import annotations
+
+from prefect import task
+
+from medgan import parallel
+from medgan.home import Home
+from medgan.recipes import DeidentifyRecipe
+from medgan.records import IdentifiedStudy, Quarantined, Study
+from medgan.stages import deidentify as stage
+from tasks.policies import PER_BATCH
+from tasks.progress import reported
+
+
+@task(**PER_BATCH)
+def deidentify_batch(studies: list[IdentifiedStudy], recipe: DeidentifyRecipe) -> list[Study | Quarantined]:
+    with reported("deidentify", "studies") as report:
+        return parallel.in_chunks(studies, stage.deidentify_studies, recipe, Home.create(), on_progress=report)
