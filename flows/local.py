@@ -24,8 +24,8 @@ def whole_road(source: str, recipe: str) -> Release:
 
 
 def _quiet() -> None:
-    """Prefect's own lines and tracebacks go to its database, not to the terminal."""
-    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs", "prefect.server", "medgan"):
+    """Prefect's own lines and tracebacks go to its database, not to the terminal (its handler sits on the root)."""
+    for name in ("", "prefect", "prefect.flow_runs", "prefect.task_runs", "medgan"):
         logger = logging.getLogger(name)
         for handler in list(logger.handlers):
             if type(handler).__name__ == "PrefectConsoleHandler":

@@ -112,7 +112,6 @@ def up(
     root: Path,
     *,
     tracking_uri: str,
-    artifacts: Path,
     prefect_port: int = 4200,
     mlflow_port: int = 5000,
     told: Callable[[str], None] = lambda text: None,
@@ -128,7 +127,7 @@ def up(
         house.start(
             "mlflow",
             *(python, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", house.mlflow_url.rsplit(":", 1)[1]),
-            *("--backend-store-uri", tracking_uri, "--default-artifact-root", artifacts.as_uri(), "--workers", "1"),
+            *("--backend-store-uri", tracking_uri, "--workers", "1"),
         )
         house.wait_for("prefect-server", f"{house.prefect_url}/api/health")
         told(f"Prefect  {house.prefect_url}")

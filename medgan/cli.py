@@ -6,12 +6,12 @@ import signal
 import sys
 import traceback
 
-import click
+import typer
 
 from medgan import console
 from medgan.commands import house, road, stages  # noqa: F401 - each adds its verbs to the app
 from medgan.commands.app import app
-from medgan.errors import MedganError, Stopped
+from medgan.errors import MedganError, Stopped, UsageError
 
 
 def _on_sigterm(*_: object) -> None:
@@ -26,10 +26,11 @@ def main() -> None:
     except MedganError as error:
         (console.note if error.exit_code in (0, 143) else console.fail)(str(error))
         code = error.exit_code
-    except click.exceptions.ClickException as error:
-        error.show()
-        code = error.exit_code
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except typer.TyperException as error:
+        if str(error):  # empty when no verb was given and the help was shown
+            console.fail(f"{str(error).rstrip('.')}; see `medgan --help`")
+        code = UsageError.exit_code
+    except (KeyboardInterrupt, typer.Abort):
         console.note("interrupted; run the same command again to go on")
         code = 130
     except Exception as error:  # noqa: BLE001 - the last door: a message could quote a patient, a frame cannot

@@ -51,6 +51,7 @@ class Reason(StrEnum):
     MIXED_SPACING = "mixed_spacing"
     LOCALIZER = "localizer"
     MULTI_PHASE = "multi_phase"
+    MOSAIC = "mosaic"
     MISSING_SLICE = "missing_slice"
     UNEVEN_STEP = "uneven_step"
     SHEARED = "sheared"

@@ -22,6 +22,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from medgan.errors import Busy, HomeError, Reason
+from medgan.ledger_tables import artefacts, inputs, leases, looks, meta, parents, quarantine, subjects, tombstones
 from medgan.store import alive
 
 LEASE_S = 90.0
@@ -29,78 +30,6 @@ RENEW_S = 15.0
 BIND_LIMIT = 500  # SQLite refuses statements with very many bound values
 
 WORLD_ERRORS = (sa.exc.OperationalError, sa.exc.InterfaceError)  # locked, unreachable: worth another try
-
-meta = sa.MetaData()
-inputs = sa.Table(
-    "inputs",
-    meta,
-    sa.Column("source", sa.String, primary_key=True),  # keyed hash of the source's address
-    sa.Column("locator", sa.String, primary_key=True),  # keyed hash of the place inside the source
-    sa.Column("sha256", sa.String, primary_key=True),
-    sa.Column("stamp", sa.String, nullable=False),  # size and time, to skip what was seen
-    sa.Column("size", sa.BigInteger, nullable=False),
-    sa.Column("state", sa.String, nullable=False, index=True),
-    sa.Column("reason", sa.String),
-    sa.Column("instance_key", sa.String, index=True),  # keyed hash of the SOP Instance UID
-    sa.Column("study_key", sa.String, index=True),
-    sa.Column("patient_key", sa.String, index=True),
-    sa.Column("seen_at", sa.Float, nullable=False),
-)
-artefacts = sa.Table(
-    "artefacts",
-    meta,
-    sa.Column("key", sa.String, primary_key=True),
-    sa.Column("digest", sa.String, nullable=False, index=True),
-    sa.Column("stage", sa.String, nullable=False, index=True),
-    sa.Column("subject", sa.String, nullable=False, index=True),  # study_key, or "" for what spans studies
-    sa.Column("record", sa.Text, nullable=False),  # the stage's record as JSON
-    sa.Column("state", sa.String, nullable=False),  # live, superseded, withdrawn
-    sa.Column("made_at", sa.Float, nullable=False),
-)
-parents = sa.Table(
-    "parents",
-    meta,
-    sa.Column("child", sa.String, primary_key=True),
-    sa.Column("parent", sa.String, primary_key=True, index=True),
-)
-subjects = sa.Table(
-    "patients",
-    meta,
-    sa.Column("digest", sa.String, primary_key=True),
-    sa.Column("patient_key", sa.String, primary_key=True, index=True),
-)
-quarantine = sa.Table(
-    "quarantine",
-    meta,
-    sa.Column("subject", sa.String, primary_key=True),  # study_key
-    sa.Column("stage", sa.String, primary_key=True),
-    sa.Column("key", sa.String, primary_key=True),  # the result that was wanted
-    sa.Column("reason", sa.String, nullable=False),
-    sa.Column("times", sa.Integer, nullable=False),
-    sa.Column("seen_at", sa.Float, nullable=False),
-)
-tombstones = sa.Table(
-    "tombstones",
-    meta,
-    sa.Column("patient_key", sa.String, primary_key=True),
-    sa.Column("why", sa.String, nullable=False),  # withdrawn, opted_out
-    sa.Column("made_at", sa.Float, nullable=False),
-)
-looks = sa.Table(
-    "looks",
-    meta,
-    sa.Column("cohort", sa.String, primary_key=True),  # digest of the cohort whose audit part was opened
-    sa.Column("scorecard", sa.String, primary_key=True),  # key of the evaluation that opened it
-    sa.Column("made_at", sa.Float, nullable=False),
-)
-leases = sa.Table(
-    "leases",
-    meta,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("owner", sa.String, nullable=False),
-    sa.Column("token", sa.Integer, nullable=False),
-    sa.Column("expires_at", sa.Float, nullable=False),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +130,12 @@ class Ledger:
             rows = [dict(row._mapping) for row in db.execute(query)]
         return [Input(**{**row, "reason": Reason(row["reason"]) if row["reason"] else None}) for row in rows]
 
+    def withdraw_inputs(self, patient_key: str) -> int:
+        """Mark every input of a patient withdrawn; returns how many were not yet."""
+        where = sa.and_(inputs.c.patient_key == patient_key, inputs.c.state != "withdrawn")
+        with self.engine.begin() as db:
+            return db.execute(sa.update(inputs).where(where).values(state="withdrawn")).rowcount
+
     # artefacts
 
     def find(self, key: str) -> Entry | None:
@@ -213,13 +148,25 @@ class Ledger:
         with self.engine.begin() as db:
             self._record(db, entry, self.clock())
 
-    def entries(self, stage: str, *, subject: str | None = None) -> list[Entry]:
-        """Live artefacts of a stage, oldest first."""
-        query = sa.select(artefacts).where(artefacts.c.stage == stage, artefacts.c.state == "live")
+    def entries(self, stage: str, *, subject: str | None = None, state: str | None = "live") -> list[Entry]:
+        """Artefacts of a stage in this state (None: live or superseded), oldest first."""
+        query = sa.select(artefacts).where(artefacts.c.stage == stage, artefacts.c.state != "withdrawn")
+        if state is not None:
+            query = query.where(artefacts.c.state == state)
         if subject is not None:
             query = query.where(artefacts.c.subject == subject)
         with self.engine.connect() as db:
             return [_entry(row) for row in db.execute(query.order_by(artefacts.c.made_at, artefacts.c.key))]
+
+    def live_digests(self) -> list[str]:
+        """Digests of every artefact whose bytes should be in the store."""
+        with self.engine.connect() as db:
+            return sorted(set(db.scalars(sa.select(artefacts.c.digest).where(artefacts.c.state != "withdrawn"))))
+
+    def unrecord(self, digest: str) -> None:
+        """Forget that an artefact was made, so that it is wanted again; its lineage stays."""
+        with self.engine.begin() as db:
+            db.execute(sa.delete(artefacts).where(artefacts.c.digest == digest))
 
     def supersede(self, stage: str, subject: str, *, by: str) -> None:
         """Of a subject's live artefacts of a stage, keep only the one recorded under the key `by`."""

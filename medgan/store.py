@@ -155,7 +155,7 @@ def writable() -> Iterator[None]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise HomeError("no room left on the disk of the home folder; free some and run again") from None
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
             raise HomeError("the home folder cannot be written; choose another with --home") from None
         raise
 

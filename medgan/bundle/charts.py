@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
-WIDTH, HEIGHT = 460, 268
-LEFT, RIGHT, TOP, BOTTOM = 46, 14, 16, 46
+WIDTH, HEIGHT = 460, 300
+LEFT, RIGHT, TOP, BOTTOM = 46, 22, 16, 46
+ROOM = 112  # that a label takes
 Point = tuple[float, float]
 
 
@@ -50,7 +51,7 @@ class Mark:
 
 
 def percent(value: float) -> str:
-    return f"{100 * value:g} %"
+    return f"{100 * value:g}\u202f%"
 
 
 def straight(values: Sequence[float], show: Callable[[float], str], *, ticks: int = 4) -> Scale:
@@ -75,8 +76,7 @@ def chart(
     parts = [_frame(x, y, x_title)]
     for line in lines:
         parts += _line(line, x, y)
-    for row, mark in enumerate(marks):
-        parts.append(_mark(mark, x, row))
+    parts += [_mark(mark, x) for mark in marks]
     body = "".join(parts)
     return Markup(  # noqa: S704 - every text above was escaped
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{body}</svg>'
@@ -88,11 +88,14 @@ def _frame(x: Scale, y: Scale, x_title: str) -> str:
     for tick in y.ticks:
         v = _y(tick, y)
         parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{v:.1f}" y2="{v:.1f}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 8}" y="{v + 4:.1f}" text-anchor="end">{escape(y.show(tick))}</text>')
+        parts.append(
+            f'<text class="tick" x="{LEFT - 8}" y="{v + 4:.1f}" text-anchor="end">{escape(y.show(tick))}</text>'
+        )
     for tick in x.ticks:
         h = _x(tick, x)
         parts.append(
-            f'<text class="tick" x="{h:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{escape(x.show(tick))}</text>'
+            f'<text class="tick" x="{h:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">'
+            f"{escape(x.show(tick))}</text>"
         )
     parts.append(
         f'<text class="title" x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 8}" text-anchor="middle">'
@@ -109,21 +112,28 @@ def _line(line: Line, x: Scale, y: Scale) -> list[str]:
     parts = []
     if line.area:
         floor = HEIGHT - BOTTOM
-        parts.append(f'<path class="area {line.style}" d="{path} L{places[-1][0]:.1f} {floor} L{places[0][0]:.1f} {floor} Z"/>')
+        parts.append(
+            f'<path class="area {line.style}" d="{path} L{places[-1][0]:.1f} {floor} L{places[0][0]:.1f} {floor} Z"/>'
+        )
     parts.append(f'<path class="line {line.style}" d="{path}"/>')
     if line.dots:
         parts += [f'<circle class="dot {line.style}" cx="{h:.1f}" cy="{v:.1f}" r="3.4"/>' for h, v in places]
     return parts
 
 
-def _mark(mark: Mark, x: Scale, row: int) -> str:
+def _mark(mark: Mark, x: Scale) -> str:
+    """Ours is named on the left near the top, where a rising curve leaves room; a limit at its foot."""
     h = _x(mark.x, x)
-    right = h > WIDTH * 0.62
-    anchor, shift = ("end", -6) if right else ("start", 6)
+    if mark.style == "ours" and h > LEFT + ROOM:
+        anchor, shift, v = "end", -7, TOP + 8
+    elif h > WIDTH - RIGHT - ROOM:
+        anchor, shift, v = "end", -7, HEIGHT - BOTTOM - 12
+    else:
+        anchor, shift, v = "start", 7, HEIGHT - BOTTOM - (12 if mark.style == "stop" else 34)
     return (
         f'<line class="mark {mark.style}" x1="{h:.1f}" x2="{h:.1f}" y1="{TOP - 8}" y2="{HEIGHT - BOTTOM}"/>'
-        f'<text class="label {mark.style}" x="{h + shift:.1f}" y="{HEIGHT - BOTTOM - 12 - 18 * row}" '
-        f'text-anchor="{anchor}">{escape(mark.text)}</text>'
+        f'<text class="label {mark.style}" x="{h + shift:.1f}" y="{v}" text-anchor="{anchor}">'
+        f"{escape(mark.text)}</text>"
     )
 
 

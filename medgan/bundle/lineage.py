@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from medgan.bundle.words import number
 
-BOX_W, BOX_H = 148, 76
+BOX_W, BOX_H = 138, 78
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ def _texts(counts: Mapping[str, float | None], unit: str, picture: str) -> dict[
     return {
         "source": (n(source[0]), source[1]),
         "studies": (n("studies"), "studies, no names"),
-        "train": (n("train_images"), f"{picture} of {n('train_patients')} {unit}"),
+        "train": (n("train_images"), f"from {n('train_patients')} {unit}"),
         "generator": (n("images_seen"), "pictures shown to it"),
         "synthetic": (n("synthetic"), f"invented {picture}"),
         "held": (n("held_out"), f"{unit} kept aside"),
@@ -49,46 +49,35 @@ def _texts(counts: Mapping[str, float | None], unit: str, picture: str) -> dict[
 
 
 def _wide(texts: dict[str, tuple[str, str]]) -> str:
-    top, low = 64, 190
-    boxes = {
-        "source": Box(24, top, *texts["source"], "source"),
-        "studies": Box(252, top, *texts["studies"]),
-        "train": Box(440, top, *texts["train"]),
-        "generator": Box(628, top, *texts["generator"], "made"),
-        "synthetic": Box(628, low, *texts["synthetic"], "made"),
-        "held": Box(440, low, *texts["held"]),
-        "bundle": Box(868, low - 63, *texts["bundle"], "out"),
-    }
-    names = {
-        "source": "HOSPITAL",
-        "studies": "DE-IDENTIFIED",
-        "train": "TRAINING PART",
-        "generator": "GENERATOR",
-        "synthetic": "SYNTHETIC",
-        "held": "NEVER TRAINED ON",
-        "bundle": "THIS BUNDLE",
-    }
-    mid = top + BOX_H / 2
-    paths = [
-        _path(f"M172 {mid} H252"),
-        _path(f"M400 {mid} H440"),
-        _path(f"M588 {mid} H628"),
-        _path(f"M702 {top + BOX_H} V{low}"),
-        _path(f"M326 {top + BOX_H} V{low + BOX_H / 2} H440", "aside"),
-        _path(f"M588 {low + 22} H612 V{low - 14} H770 Q780 {low - 14} 780 {low - 24} H822", "aside"),
-        _path(f"M776 {low + BOX_H / 2} H806 Q822 {low + BOX_H / 2} 822 {low + 22} V{low - 24} H868"),
+    """Columns: hospital | de-identified, training part, generator, synthetic | bundle; below, who was kept aside."""
+    top, low = 56, 170
+    columns = [22, 228, 392, 556, 720, 926]
+    mid, aside = top + BOX_H / 2, low + BOX_H / 2
+    row = [("source", "HOSPITAL", "source"), ("studies", "DE-IDENTIFIED", ""), ("train", "TRAINING PART", "")]
+    row += [("generator", "GENERATOR", "made"), ("synthetic", "SYNTHETIC", "made"), ("bundle", "THIS BUNDLE", "out")]
+    drawn = [
+        _box(Box(x, top, *texts[name], style), title) for x, (name, title, style) in zip(columns, row, strict=True)
     ]
-    gates = [_gate(212, mid, "gate 1"), _gate(822, low - 25, "gate 2")]
-    zones = [_zone(8, 180, "IDENTIFIED ZONE"), _zone(236, 556, "RESEARCH ZONE"), _zone(852, 180, "PUBLIC")]
-    drawn = [_box(box, names[name]) for name, box in boxes.items()]
-    body = "".join([*zones, *paths, *gates, *drawn])
-    return f'<svg class="lineage wide" viewBox="0 0 1040 300" role="img" aria-label="From files to bundle">{_arrow("a")}{body}</svg>'
+    drawn.append(_box(Box(columns[2], low, *texts["held"]), "NEVER TRAINED ON"))
+    ways = [_path(f"M{x + BOX_W} {mid} H{after}") for x, after in zip(columns, columns[1:], strict=False)]
+    down = columns[1] + BOX_W / 2
+    ways.append(
+        _path(f"M{down} {top + BOX_H} V{aside - 12} Q{down} {aside} {down + 12} {aside} H{columns[2]}", "aside")
+    )
+    ways.append(_path(f"M{columns[2] + BOX_W} {aside} H880 Q892 {aside} 892 {aside - 12} V{mid + 17}", "aside"))
+    zones = [_zone(8, 166, "IDENTIFIED ZONE"), _zone(214, 658, "RESEARCH ZONE"), _zone(912, 166, "PUBLIC")]
+    gates = [_gate(194, mid, "gate 1"), _gate(892, mid, "gate 2")]
+    body = "".join([*zones, *ways, *gates, *drawn])
+    return (
+        '<svg class="lineage wide" viewBox="0 0 1086 272" role="img" aria-label="From files to bundle">'
+        f"{_arrow('a')}{body}</svg>"
+    )
 
 
 def _zone(x: float, width: float, name: str) -> str:
     return (
-        f'<rect class="zone" x="{x}" y="8" width="{width}" height="284" rx="14"/>'
-        f'<text class="zonename" x="{x + 16}" y="36">{escape(name)}</text>'
+        f'<rect class="zone" x="{x}" y="8" width="{width}" height="256" rx="14"/>'
+        f'<text class="zonename" x="{x + 16}" y="34">{escape(name)}</text>'
     )
 
 
@@ -114,7 +103,10 @@ def _tall(texts: dict[str, tuple[str, str]]) -> str:
         _path(f"M{lx} {rows[4] + BOX_H} V{end - 23} H180 V{end}", end="b"),
         _path(f"M{rx} {rows[2] + BOX_H} V{end - 23} H192", "aside", end="b"),
     ]
-    gates = [_gate(180, rows[1] - 23, "gate 1"), _gate(180, end - 23, "gate 2")]
+    gates = [
+        _gate(180, rows[1] - 22, "gate 1", label=(23, 4, "start")),
+        _gate(180, end - 23, "gate 2", label=(-23, 22, "end")),
+    ]
     drawn = [_box(box, name) for box, name in boxes]
     return (
         f'<svg class="lineage tall" viewBox="0 0 360 {end + BOX_H + 16}" role="img" aria-label="From files to bundle">'
@@ -133,10 +125,11 @@ def _path(way: str, style: str = "", end: str = "a") -> str:
     return f'<path class="way {style}" d="{way}" marker-end="url(#{end})"/>'
 
 
-def _gate(x: float, y: float, name: str) -> str:
+def _gate(x: float, y: float, name: str, *, label: tuple[float, float, str] = (0, -23, "middle")) -> str:
+    right, down, anchor = label
     return (
         f'<g class="gate"><circle cx="{x}" cy="{y}" r="15"/><path d="M{x - 6} {y} l4.2 4.6 l7.4 -9"/>'
-        f'<text x="{x}" y="{y - 23}" text-anchor="middle">{escape(name)}</text></g>'
+        f'<text x="{x + right}" y="{y + down}" text-anchor="{anchor}">{escape(name)}</text></g>'
     )
 
 

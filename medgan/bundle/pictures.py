@@ -38,9 +38,7 @@ def by_class(labels: NDArray[np.integer], classes: Sequence[str], most: int) -> 
     return picked
 
 
-def nearest(
-    synthetic: NDArray[np.uint8], real: NDArray[np.uint8], most: int
-) -> list[tuple[int, int, float]]:
+def nearest(synthetic: NDArray[np.uint8], real: NDArray[np.uint8], most: int) -> list[tuple[int, int, float]]:
     """The `most` synthetic pictures [N, H, W] nearest to a real one: (synthetic row, real row, correlation).
 
     Correlation at a coarse grid, without alignment: for the eye, not a privacy test.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medgan.bundle import pictures, views, words
 from medgan.bundle.lineage import drawing
 
-HERO, WALL, PAIRS, SIDE_BY_SIDE = 48, 24, 12, 12
+HERO, WALL, PAIRS, SIDE_BY_SIDE = 32, 24, 12, 12
 
 
 @dataclass(frozen=True, slots=True)

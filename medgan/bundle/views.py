@@ -104,7 +104,7 @@ def _power(card: Mapping[str, Any], limits: Mapping[str, float]) -> Markup | Non
     if leak is not None and 0 < leak <= 1:
         marks.append(Mark(leak, f"noticed from {words.percent(leak)}", "ours"))
     if policy is not None:
-        marks.append(Mark(policy, f"must be by {words.percent(policy)}", "stop"))
+        marks.append(Mark(policy, f"asked for {words.percent(policy)}", "stop"))
     return charts.chart(
         [Line(shown, "detected", "ours", area=True, dots=True)],
         x,
@@ -121,9 +121,9 @@ def fidelity(card: Mapping[str, Any], limits: Mapping[str, float]) -> dict[str, 
     base = base if isinstance(base, Mapping) else None
     bars = []
     for name, text in (
-        ("precision", "plausible: our pictures that look like a real one"),
-        ("recall", "variety: real pictures that we could have made"),
-        ("coverage", "coverage: real pictures that have one of ours near by"),
+        ("precision", "of ours that look like a real one"),
+        ("recall", "of the real ones that we could have made"),
+        ("coverage", "of the real ones with one of ours near by"),
     ):
         value = words.figure(card, "fidelity", name)
         bars.append(

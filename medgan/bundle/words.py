@@ -8,14 +8,20 @@ from collections.abc import Mapping
 from typing import Any
 
 TESTS = {
-    "patient_rank": ("Patients, all of them", "Do training patients lie nearer to the release than patients it never saw?"),
-    "patient_top": ("Patients, the closest", "Are the patients closest to the release mostly training patients?"),
-    "picture_tail_1": ("Pictures, the closest", "Is any one picture closer to a training picture than chance explains?"),
-    "picture_tail_5": ("Pictures, the closest few", "Are several pictures closer to training than chance explains?"),
+    "patient_rank": (
+        "Patients, all of them",
+        "Do training patients lie nearer than the others?",
+    ),
+    "patient_top": ("Patients, the closest", "Are the nearest ones mostly training patients?"),
+    "picture_tail_1": (
+        "Pictures, the closest",
+        "Is any one nearer to training than chance explains?",
+    ),
+    "picture_tail_5": ("Pictures, the closest few", "Are several nearer than chance explains?"),
 }
 CONTROLS = {
     "verbatim_replay": "Training pictures, copied as they are",
-    "treated_replay": "Training pictures, disguised: shifted, blurred, re-windowed",
+    "treated_replay": "Training pictures, disguised",
     "other_pictures": "Other pictures of the same training patients",
     "patient_mates": "Other pictures of the same training patients",
     "fresh": "Real patients that nobody trained on",
@@ -94,7 +100,8 @@ def number(value: float | None, digits: int = 2) -> str:
 def percent(value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{100 * value:.0f}\u202f%" if value >= 0.1 or value == 0 else f"{100 * value:.1f}\u202f%"
+    text = f"{100 * value:.0f}" if value >= 0.1 else f"{100 * value:.1f}".removesuffix(".0")
+    return f"{text}\u202f%"
 
 
 def p_value(value: float | None) -> str:
@@ -114,7 +121,8 @@ def headline(answer: str, card: Mapping[str, Any]) -> str:
     privacy = card.get("privacy")
     private = privacy.get("answer") if isinstance(privacy, Mapping) else None
     if answer == "accept":
-        return f"We looked for {unit(card)} in these pictures, and found none."
+        sought = "patients in these pictures" if unit(card) == "patients" else "real pictures among these"
+        return f"We looked for {sought}, and found none."
     if answer == "reject":
         return (
             "Not released: the pictures give patients away."

@@ -57,11 +57,11 @@ def distances(reals: NDArray[np.float32], offered: NDArray[np.float32]) -> NDArr
 
 def _prepared(images: NDArray[np.float32]) -> torch.Tensor:
     """Mean over channels, reduced to about twice the grid so that sampling does not alias."""
-    picture = torch.from_numpy(np.ascontiguousarray(images.mean(axis=1, keepdims=True)))
+    picture = torch.from_numpy(np.ascontiguousarray(images.mean(axis=1, keepdims=True), np.float32))
     if picture.shape[2] == 1:
         return functional.adaptive_avg_pool2d(picture[:, :, 0], min(2 * GRID, picture.shape[-1]))
-    shape = [min(2 * g, s) for g, s in zip(GRID_3D, picture.shape[2:], strict=True)]
-    return functional.adaptive_avg_pool3d(picture, shape)
+    depth, height, width = (min(2 * g, s) for g, s in zip(GRID_3D, picture.shape[2:], strict=True))
+    return functional.adaptive_avg_pool3d(picture, (depth, height, width))
 
 
 def _identity(solid: bool) -> torch.Tensor:

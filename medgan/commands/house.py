@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from medgan import console
-from medgan.commands.app import HomeOption, JsonOption, app, open_home
-from medgan.errors import UsageError
+from medgan.commands.app import HomeOption, JsonOption, LabelsOption, RecipeOption, app, open_home
+from medgan.errors import MedganError, UsageError
 
 
 @app.command()
@@ -23,16 +25,14 @@ def up(
     """Prefect server, worker, deployments and schedules, and MLflow's pages on loopback, until Ctrl-C."""
     opened = open_home(home)
     from flows.up import up as start
-    from medgan.registry.tracking import store_of
+    from medgan.stages import tracking
 
-    uri, artifacts = store_of(opened.root / "research")
     stop = threading.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         signal.signal(name, lambda *_: stop.set())
     house = start(
         opened.root,
-        tracking_uri=uri,
-        artifacts=artifacts,
+        tracking_uri=tracking.uri(opened),
         prefect_port=prefect_port,
         mlflow_port=mlflow_port,
         told=console.note,
@@ -64,3 +64,138 @@ def deploy(home: HomeOption = None, json: JsonOption = False) -> None:
 
     create(dict(os.environ))
     console.answer({"deployed from": deployments_file().name, "home": opened.root}, as_json=json)
+
+
+@app.command()
+def status(home: HomeOption = None, json: JsonOption = False) -> None:
+    """One screen: what arrived, what waits, what failed, the newest verdict and release."""
+    from medgan.stages.status import status as look
+
+    console.answer(look(open_home(home)), as_json=json, title="medgan")
+
+
+@app.command()
+def models(home: HomeOption = None, recipe: RecipeOption = "demo", json: JsonOption = False) -> None:
+    """Model versions of the registry with their aliases, newest first."""
+    opened = open_home(home)
+    from medgan.recipes import ReleaseRecipe, load
+    from medgan.registry.models import history
+    from medgan.stages import tracking
+
+    rows = [
+        {"version": v.version, "aliases": ", ".join(v.aliases), "checkpoint": v.checkpoint[:12], **v.metrics}
+        for v in history(load(ReleaseRecipe, recipe).model_name, tracking.uri(opened))
+    ]
+    console.listing(rows, as_json=json, empty="no model yet")
+
+
+@app.command()
+def doctor(
+    home: HomeOption = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Send damaged artefacts back to wanted.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Is this house in order? Exit 1 when something is not."""
+    from medgan.stages.doctor import doctor as look
+
+    findings = look(open_home(home), repair=repair)
+    console.listing([{"check": f.check, "fine": f.fine, "says": f.says} for f in findings], as_json=json)
+    if bad := [f.check for f in findings if not f.fine]:
+        raise MedganError(f"not in order: {', '.join(bad)}")
+
+
+@app.command()
+def plan(
+    source: Annotated[str, typer.Argument(help="Folder, zip or tar; DICOM or pictures.")],
+    home: HomeOption = None,
+    labels: LabelsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """What a run would take in and the room it needs, before it starts."""
+    from medgan.sources.source import open_source
+    from medgan.stages.plan import plan as look
+
+    console.answer(look(open_source(source, labels=labels), open_home(home)), as_json=json)
+
+
+@app.command()
+def quarantine(
+    action: Annotated[str, typer.Argument(help="list, show, retry or drop.")],
+    subject: Annotated[str, typer.Argument(help="Study key, for show, retry and drop.")] = "",
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """What was set aside, by keyed study and reason; retry lets a study be tried again, drop keeps it out."""
+    opened = open_home(home)
+    ledger = opened.research.ledger
+    rows = [
+        {"study": row["subject"], "stage": row["stage"], "reason": row["reason"], "times": row["times"]}
+        for row in ledger.set_aside_rows()
+    ]
+    if action == "list":
+        inputs = [
+            {"study": "an input", "stage": "ingest", "reason": reason, "times": n}
+            for reason, n in opened.identified_ledger.input_reasons().items()
+        ]
+        console.listing(inputs + rows, as_json=json, empty="nothing is set aside")
+        return
+    if action not in ("show", "retry", "drop"):
+        raise UsageError(f"no such action {action!r}; there are list, show, retry and drop")
+    found = [row for row in rows if subject and row["study"].startswith(subject)]
+    if not found:
+        raise UsageError("no study with that key is set aside; see `medgan quarantine list`")
+    if action == "retry":
+        for row in found:
+            ledger.take_back(row["study"])
+    if action == "drop":
+        for zone in (opened.identified, opened.research):
+            for row in found:
+                for stage in ("ingest", "deidentify", "preprocess"):
+                    for entry in zone.ledger.entries(stage, subject=row["study"], state=None):
+                        zone.store.drop(entry.digest)
+                        zone.ledger.forget(entry.digest)
+    console.listing(found, as_json=json)
+
+
+@app.command()
+def withdraw(
+    patient_file: Annotated[Path, typer.Option(help="One patient id a line; - reads standard input.")],
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Erase patients: originals, de-identified copies, samples, cohorts; tombstones; what must be retrained.
+
+    Moving the registry's alias and asking for retraining by itself come later (see docs).
+    """
+    from medgan.stages.withdraw import withdraw as forget
+
+    try:
+        text = sys.stdin.read() if str(patient_file) == "-" else patient_file.read_text()
+    except OSError:
+        raise UsageError("the patient file cannot be read") from None
+    console.answer(forget(text.splitlines(), open_home(home)).model_dump(), as_json=json)
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="New file; it holds secrets and is made 0600.")],
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Ledgers and keys in one closed file. Copy the stores with any tool: sealed artefacts never change."""
+    from medgan.stages.backup import backup as save
+
+    console.answer(save(open_home(home), target), as_json=json)
+
+
+@app.command()
+def restore(
+    archive: Annotated[Path, typer.Argument(help="What `medgan backup` wrote.")],
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Put ledgers and keys back into a new home."""
+    from medgan.settings import settings
+    from medgan.stages.backup import restore as put_back
+
+    console.answer(put_back(archive, (home or settings().home).absolute()), as_json=json)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +34,6 @@ from medgan.dicom.pixels import (
 )
 from medgan.errors import Reason, StudyRejected
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
 class Plane:
@@ -54,6 +52,8 @@ class Plane:
     orientation: tuple[float, ...] | None
     slope: float
     intercept: float
+    rescaled: bool  # whether the file says how stored values become the modality's unit
+    number: int  # Instance Number: only an order, never a position
     tilt_deg: float
     phase: tuple[float | str, ...]  # what tells apart planes at one place: time, echo, b-value, acquisition
 
@@ -156,6 +156,8 @@ def _plane(header: Dataset, pixels: Pixels, frame: int, groups: tuple[Dataset, .
         orientation=_numbers(get("ImageOrientationPatient", "PlaneOrientationSequence"), 6),
         slope=_number(get("RescaleSlope", "PixelValueTransformationSequence"), 1.0),
         intercept=_number(get("RescaleIntercept", "PixelValueTransformationSequence"), 0.0),
+        rescaled=get("RescaleIntercept", "PixelValueTransformationSequence") is not None,
+        number=int(_number(header.get("InstanceNumber"), 0.0)),
         tilt_deg=_number(get("GantryDetectorTilt", "CTGeometrySequence"), 0.0),
         phase=_phase(get),
     )
@@ -213,22 +215,21 @@ def _first(item: Dataset, keyword: str) -> Dataset:
     return sequence[0] if sequence else Dataset()
 
 
-def _or(default: T, parse: Callable[[], T]) -> T:
-    try:
-        return parse()
-    except (ValueError, TypeError, OverflowError):
-        return default
-
-
 def _number(value: Any, default: float) -> float:
-    many = _many(value)
-    number = _or(default, lambda: float(many[0])) if many else default
-    return number if math.isfinite(number) else default
+    numbers = _floats(value)
+    return numbers[0] if numbers and math.isfinite(numbers[0]) else default
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
-    numbers = _or((), lambda: tuple(float(part) for part in _many(value)))
+    numbers = _floats(value)
     return numbers if len(numbers) == count and all(math.isfinite(number) for number in numbers) else None
+
+
+def _floats(value: Any) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in _many(value))
+    except (ValueError, TypeError, OverflowError):
+        return ()
 
 
 def _many(value: Any) -> list[Any]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import (
+    UID,
     ExplicitVRLittleEndian,
     MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
     MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
@@ -88,7 +89,7 @@ def dicom_bytes(pixels: NDArray[Any], who: Identity, origin: Origin, *, label: s
     return out.getvalue()
 
 
-def _sop_class(pixels: NDArray[Any]) -> str:
+def _sop_class(pixels: NDArray[Any]) -> UID:
     if len(pixels) == 1:
         return SecondaryCaptureImageStorage
     if pixels.dtype == np.uint8:
@@ -96,12 +97,12 @@ def _sop_class(pixels: NDArray[Any]) -> str:
     return MultiFrameGrayscaleWordSecondaryCaptureImageStorage
 
 
-def _file(instance_uid: str, sop_class: str) -> FileDataset:
+def _file(instance_uid: str, sop_class: UID) -> FileDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = sop_class
-    meta.MediaStorageSOPInstanceUID = instance_uid
+    meta.MediaStorageSOPInstanceUID = UID(instance_uid)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = IMPLEMENTATION_UID
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
     meta.ImplementationVersionName = IMPLEMENTATION_NAME
     dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     dataset.SpecificCharacterSet = "ISO_IR 192"

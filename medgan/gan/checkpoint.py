@@ -1,11 +1,11 @@
 """Weights and training state on disk: safetensors and JSON, written aside, synced, renamed; never a pickle.
 
-    FOLDER/000000002048/          a working checkpoint: images_seen as 12 digits, the newest two are kept
-        ema.safetensors  generator.safetensors  discriminator.safetensors  optimisers.safetensors
-        state.json                what is not a tensor, with the sha256 of each file above and of itself
+FOLDER/000000002048/          a working checkpoint: images_seen as 12 digits, the newest two are kept
+    ema.safetensors  generator.safetensors  discriminator.safetensors  optimisers.safetensors
+    state.json                what is not a tensor, with the sha256 of each file above and of itself
 
-    ARTEFACT/                     what a finished run leaves
-        generator.safetensors (EMA)  discriminator.safetensors  state.json
+ARTEFACT/                     what a finished run leaves
+    generator.safetensors (EMA)  discriminator.safetensors  state.json
 """
 
 from __future__ import annotations
@@ -94,6 +94,14 @@ def latest(folder: Path) -> Snapshot | None:
             f"all {len(found)} working checkpoints are damaged; remove the run's folder below research/work and train again"
         )
     return None
+
+
+def rebuild(snapshot: Snapshot, design: Design) -> tuple[AnyGenerator, AnyDiscriminator]:
+    """The averaged generator and the discriminator of a working checkpoint, on the CPU."""
+    average, discriminator = build_generator(design, torch.Generator()), build_discriminator(design, torch.Generator())
+    average.load_state_dict(snapshot.tensors["ema"])
+    discriminator.load_state_dict(snapshot.tensors["discriminator"])
+    return average.eval(), discriminator.eval()
 
 
 def seal(folder: Path, generator: AnyGenerator, discriminator: AnyDiscriminator, state: dict[str, Any]) -> None:

@@ -156,7 +156,9 @@ class Discriminator(nn.Module):
         self.blocks = nn.ModuleList(Block(dims, width, len(widths), rng) for width in widths)
         self.changes = nn.ModuleList(_change(dims, a, b, rng) for a, b in zip(widths, widths[1:], strict=False))
         width = widths[-1]
-        self.gather = nn.Parameter(torch.randn(width, *design.start, generator=rng) / math.sqrt(math.prod(design.start)))
+        self.gather = nn.Parameter(
+            torch.randn(width, *design.start, generator=rng) / math.sqrt(math.prod(design.start))
+        )
         self.project = nn.Parameter(torch.randn(width, width, generator=rng) / math.sqrt(width))
         self.embed = nn.Parameter(torch.randn(coded, width, generator=rng) / math.sqrt(width * coded))
 
@@ -228,7 +230,11 @@ class Dense(nn.Module):
 
 
 def _dense(n_in: int, n_out: int, rng: torch.Generator) -> nn.Sequential:
-    first, second, last = Dense(n_in, HIDDEN, KAPPA, rng), Dense(HIDDEN, HIDDEN, KAPPA, rng), Dense(HIDDEN, n_out, 1.0, rng)
+    first, second, last = (
+        Dense(n_in, HIDDEN, KAPPA, rng),
+        Dense(HIDDEN, HIDDEN, KAPPA, rng),
+        Dense(HIDDEN, n_out, 1.0, rng),
+    )
     return nn.Sequential(first, nn.LeakyReLU(SLOPE), second, nn.LeakyReLU(SLOPE), last)
 
 

@@ -40,7 +40,9 @@ def sample(
 
 def latents(indices: range, size: int, *, seed: int) -> NDArray[np.float32]:
     """float32 [len(indices), size], standard normal, each row from the seed and its own index."""
-    rows = [np.random.default_rng([seed % (1 << 63), index]).standard_normal(size, dtype=np.float32) for index in indices]
+    rows = [
+        np.random.default_rng([seed % (1 << 63), index]).standard_normal(size, dtype=np.float32) for index in indices
+    ]
     return np.stack(rows)
 
 

@@ -97,8 +97,14 @@ def cage_profile(z: Array) -> tuple[Array, Array, Array]:
 def cage(x: Array, y: Array, z: Array) -> Array:
     """Share inside the chest wall: a squircle in every axial plane, closed by a dome."""
     width, depth, centre = cage_profile(z)
-    u2, v2 = (x / width) ** 2, ((y - centre) / depth) ** 2
-    return fill((u2 + v2 - 0.35 * u2 * v2 - 1) * (0.42 * width) + 1.5 * np.clip(z - 118, 0, 30))
+    q = squircle(x / width, (y - centre) / depth, 0.35)
+    return fill((q - 1) * (0.42 * width) + 1.5 * np.clip(z - 118, 0, 30))
+
+
+def squircle(u: Array, v: Array, corner: float) -> Array:
+    """Below 1 inside a rounded rectangle, above 1 outside; `corner` is 0 for an ellipse."""
+    u2, v2 = np.minimum(u * u, 1.7), np.minimum(v * v, 1.7)  # unbounded, the product would win far outside
+    return u2 * (1 - corner * v2) + v2
 
 
 def ellipsoid(x: Array, y: Array, z: Array, centre: tuple[float, float, float], radii: tuple[float, ...]) -> Array:
@@ -134,29 +140,37 @@ def diaphragm(body: Body, x: Array, y: Array) -> Array:
 def heart(body: Body, x: Array, y: Array, z: Array) -> Array:
     """Share inside the heart: the left ventricle lying on the diaphragm, the right atrium, the pulmonary trunk."""
     h, base = body.heart, body.dome_mm + 34
-    ventricle = tilted(x, y, z, (24 * h, -24, base + 2), (67 * h, 44 * h, 44 * h), body.heart_tilt)
-    atrium = ellipsoid(x, y, z, (-9 * h, -16, base + 12), (35 * h, 42, 46 * h))
+    ventricle = tilted(x, y, z, (24 * h, -24, base + 2), (68 * h, 47 * h, 47 * h), body.heart_tilt)
+    atrium = ellipsoid(x, y, z, (-9 * h, -16, base + 12), (35 * h, 50, 46 * h))
     trunk = ellipsoid(x, y, z, (25, -20, base + 62), (20, 22, 30))
     return np.maximum(np.maximum(ventricle, atrium), trunk)
 
 
-def vessels_of_mediastinum(body: Body, x: Array, y: Array, z: Array) -> Array:
-    """Share inside the mediastinum: a column, the aortic arch and the descending aorta."""
-    half = np.interp(z, [-170, -60, 10, 50, 95, 150], [34, 30, 28, 27, 26, 30]).astype(np.float32)
-    middle = np.interp(z, [-170, 0, 60, 95, 150], [0, -2, -2, 0, 0]).astype(np.float32)
-    column = fill((((x - middle) / half) ** 2 + ((y + 2) / 64) ** 2 - 1) * 12)
+def mediastinum(body: Body, x: Array, y: Array, z: Array) -> Array:
+    """Share inside the mediastinum: great vessels and gullet, the aortic arch, the descending aorta, the spine."""
+    right = np.interp(z, [-170, -60, 0, 40, 70, 95, 150], [30, 26, 24, 27, 26, 25, 32]).astype(np.float32)
+    left = np.interp(z, [-170, -60, 0, 40, 70, 95, 150], [30, 26, 24, 20, 20, 24, 32]).astype(np.float32)
+    middle, half = 0.5 * (left - right), 0.5 * (left + right)
+    column = fill((((x - middle) / half) ** 2 + ((y - 2) / 47) ** 2 - 1) * 11, 5.0)
     r = body.aorta_mm
-    arch = ellipsoid(x, y, z, (17 + 0.35 * r + 0.4 * body.unfold_mm, 8, 58), (r * 1.25, 34, r * 1.2))
+    arch = ellipsoid(x, y, z, (15 + 0.35 * r + 0.4 * body.unfold_mm, 8, 58), (r * 1.3, 36, r * 1.25))
     out = 14 + body.unfold_mm + 5 * np.sin((z + 40) / 60)
-    down = fill((((x - out) / (r + 1)) ** 2 + ((y - 34) / (r + 2)) ** 2 - 1) * 6) * (z < 58)
-    spine = fill((((x - spine_x(body, z)) / 21) ** 2 + ((y - 66) / 33) ** 2 - 1) * 10)
+    down = fill((((x - out) / (r + 1)) ** 2 + ((y - 36) / (r + 2)) ** 2 - 1) * 6) * (z < 58)
+    spine = fill((((x - spine_x(body, z)) / 22) ** 2 + ((y - 72) / 30) ** 2 - 1) * 9, 5.0)
     return np.maximum(np.maximum(column, arch), np.maximum(down, spine))
+
+
+def arms(body: Body, x: Array, y: Array, z: Array) -> Array:
+    """Share inside the upper arms, held a little away from the chest."""
+    reach = 178 + body.shoulder_mm + 0.34 * np.clip(94 - z, -40, 300)
+    q = ((np.abs(x) - reach) / (40 + 0.6 * body.fat_mm)) ** 2 + ((y - 22) / (42 + 0.6 * body.fat_mm)) ** 2
+    return fill((q - 1) * 20) * fill(z - 104, 25)
 
 
 def lungs(body: Body, x: Array, y: Array, z: Array) -> Array:
     """Share inside the lungs: within the wall, above the diaphragm, outside heart and mediastinum."""
     above = fill(diaphragm(body, x, y) - z)
-    keep = np.maximum(heart(body, x, y, z), vessels_of_mediastinum(body, x, y, z))
+    keep = np.maximum(heart(body, x, y, z), mediastinum(body, x, y, z))
     return cage(x, y, z) * above * (1 - keep)
 
 
@@ -170,8 +184,7 @@ def outline(body: Body, x: Array, y: Array, z: Array, inset_mm: Array | float = 
     depths = [112, 113, 112, 108, 103, 95, 87, 80, 75, 71, 67, 63, 60, 58, 58]
     width = np.interp(z, levels, widths).astype(np.float32) + body.fat_mm - inset_mm
     depth = np.interp(z, levels, depths).astype(np.float32) + 0.6 * body.muscle_mm + body.fat_mm * 0.8 - inset_mm
-    u2, v2 = (x / width) ** 2, ((y - 10) / depth) ** 2
-    return fill((u2 + v2 - 0.55 * u2 * v2 - 1) * (0.42 * depth))
+    return fill((squircle(x / width, (y - 10) / depth, 0.55) - 1) * (0.42 * depth))
 
 
 def soft_tissue(body: Body, x: Array, y: Array, z: Array) -> Array:
@@ -179,10 +192,12 @@ def soft_tissue(body: Body, x: Array, y: Array, z: Array) -> Array:
     mu = outline(body, x, y, z) * MU_FAT
     mu += outline(body, x, y, z, body.fat_mm) * (MU_MUSCLE - MU_FAT)
     if body.breast_mm:
-        r, front = body.breast_mm, -100 - 0.5 * body.fat_mm
+        r, front = body.breast_mm, -84 - 0.6 * body.fat_mm - 0.5 * body.muscle_mm
         for side in (-1, 1):
             droop = np.where(z > -46, 0.55, 1.0).astype(np.float32)  # flat above, round below
-            breast = ellipsoid(x, y, -46 + (z + 46) * droop, (side * (72 + 0.2 * r), front, -46), (r * 1.2, r * 0.62, r))
+            breast = ellipsoid(
+                x, y, -46 + (z + 46) * droop, (side * (72 + 0.2 * r), front, -46), (r * 1.25, r * 0.72, r)
+            )
             mu = np.maximum(mu, breast * (0.6 * MU_FAT + 0.4 * MU_MUSCLE))
     pipe = fill((((x + 2) / 8.5) ** 2 + ((y - 14) / 8) ** 2 - 1) * 4) * fill(22 - z, 8)
     mu *= 1 - pipe

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from medgan.phantom.anatomy import MU_MUSCLE, Array, Body, cage_profile, spine_x
 
 # excess over muscle at a film's energies (about 55 keV), 1/mm; a CT's harder beam sees less of it (tomography.py)
-CORTEX, MARROW = 0.046, 0.0075
+CORTEX, MARROW = 0.054, 0.009
 
 RIB_DEPTHS = (40.0, 52, 62, 70, 76, 80, 83, 85, 85, 84, 80, 74)
 
@@ -40,14 +40,16 @@ def ring_offsets(shells: int = 12) -> tuple[npt.NDArray[np.float64], npt.NDArray
     return u, v, np.concatenate([np.full(shells, rim / shells), np.full(5, middle / 5)])
 
 
-def tube(path: npt.NDArray[np.floating], across: npt.NDArray[np.floating], wide: float, thin: float) -> Cloud:
+def tube(
+    path: npt.NDArray[np.floating], across: npt.NDArray[np.floating], wide: float, thin: float, shells: int = 12
+) -> Cloud:
     """A bone along `path` [n, 3]: `wide` and `thin` are its half axes, `thin` along `across` [n, 3] (unit)."""
     step = np.gradient(path, axis=0)
     length = np.linalg.norm(step, axis=1)
     forward = step / length[:, None]
     up = np.cross(forward, across)
     up /= np.linalg.norm(up, axis=1)[:, None] + 1e-9
-    u, v, share = ring_offsets()
+    u, v, share = ring_offsets(shells)
     places = path[:, None] + wide * u[None, :, None] * up[:, None] + thin * v[None, :, None] * across[:, None]
     mass = length[:, None] * share[None] * (wide * thin)
     return Cloud(places.reshape(-1, 3).astype(np.float32), mass.reshape(-1).astype(np.float32))
@@ -117,7 +119,7 @@ def vertebrae(body: Body) -> list[Cloud]:
         zz, uu = np.meshgrid(heights, np.arange(len(u)), indexing="ij")
         spread = waist[:, None] * rx
         places = np.stack([x0 + spread * u[uu], y0 + spread / rx * ry * v[uu], z0 + zz], -1)
-        mass = (height / 12) * weight[:, None] * share[uu] * rx * ry * 0.34
+        mass = (height / 12) * weight[:, None] * share[uu] * rx * ry * 0.15
         clouds.append(Cloud(places.reshape(-1, 3).astype(np.float32), mass.reshape(-1).astype(np.float32)))
         clouds += processes(x0, y0, z0, rx, ry)
     return clouds
@@ -127,12 +129,16 @@ def processes(x0: float, y0: float, z0: float, rx: float, ry: float) -> list[Clo
     """What a vertebra carries behind: two pedicles, two transverse processes, one spinous process."""
     parts = []
     for side in (-1, 1):
-        pedicle = np.linspace((x0 + side * rx * 0.62, y0 + ry * 0.8, z0 + 4), (x0 + side * rx * 0.66, y0 + ry + 14, z0 + 3), 8)
-        wing = np.linspace((x0 + side * rx * 0.7, y0 + ry + 12, z0 + 3), (x0 + side * (rx + 17), y0 + ry + 17, z0 + 7), 12)
-        parts.append(tube(pedicle, across_of(pedicle, (1, 0, 0)), 4.6, 3.0))
-        parts.append(tube(wing, across_of(wing, (0, 0, 1)), 3.2, 3.6))
+        pedicle = np.linspace(
+            (x0 + side * rx * 0.62, y0 + ry * 0.8, z0 + 4), (x0 + side * rx * 0.66, y0 + ry + 14, z0 + 3), 8
+        )
+        wing = np.linspace(
+            (x0 + side * rx * 0.7, y0 + ry + 12, z0 + 3), (x0 + side * (rx + 17), y0 + ry + 17, z0 + 7), 12
+        )
+        parts.append(tube(pedicle, across_of(pedicle, (1, 0, 0)), 3.4, 2.2))
+        parts.append(tube(wing, across_of(wing, (0, 0, 1)), 2.4, 2.8))
     spine = np.linspace((x0, y0 + ry + 12, z0), (x0, y0 + ry + 34, z0 - 17), 14)
-    parts.append(tube(spine, across_of(spine, (1, 0, 0)), 5.5, 2.6))
+    parts.append(tube(spine, across_of(spine, (1, 0, 0)), 4.0, 1.8))
     return parts
 
 
@@ -158,7 +164,7 @@ def plate(corners: list[tuple[float, float, float]], thickness_mm: float, n: int
     return Cloud(places.reshape(-1, 3).astype(np.float32), mass.astype(np.float32))
 
 
-def shoulders(body: Body) -> list[Cloud]:
+def shoulders(body: Body, *, arms: bool) -> list[Cloud]:
     """Shoulder blades with their borders and spines, heads and shafts of the upper arms."""
     clouds = []
     out, reach = body.scapula_mm, 168 + body.shoulder_mm
@@ -170,13 +176,23 @@ def shoulders(body: Body) -> list[Cloud]:
         for ends, wide, thin in (((lower, socket), 4.6, 3.6), ((upper, lower), 2.2, 2.2), ((upper, socket), 2.6, 2.4)):
             edge = np.linspace(ends[0], ends[1], 90)
             clouds.append(tube(edge, across_of(edge, (0, 1, 0)), wide, thin))
-        ridge = bent([(upper[0], 92, 104), (side * (reach - 40), 78, 118), (side * (reach + 6), 34, 134), (side * (reach + 2), 4, 130)], 110)
+        ridge = bent(
+            [
+                (upper[0], 92, 104),
+                (side * (reach - 40), 78, 118),
+                (side * (reach + 6), 34, 134),
+                (side * (reach + 2), 4, 130),
+            ],
+            110,
+        )
         clouds.append(tube(ridge, across_of(ridge, (0, 0, 1)), 5.0, 4.4))
         hook = bent([(socket[0], 30, 108), (side * (reach - 30), 2, 118), (side * (reach - 26), -14, 108)], 40)
         clouds.append(tube(hook, across_of(hook, (0, 0, 1)), 4.5, 4.5))
+        if not arms:
+            continue
         clouds.append(ball((side * (reach + 2), 24, 106), 23.0))
-        arm = np.linspace((side * (reach + 10), 24, 94), (side * (reach + 34), 20, -120), 120)
-        clouds.append(tube(arm, across_of(arm, (0, 1, 0)), 11.5, 11.5))
+        arm = np.linspace((side * (reach + 10), 24, 94), (side * (reach + 83), 20, -120), 150)
+        clouds.append(tube(arm, across_of(arm, (0, 1, 0)), 10.5, 10.5, 44))
     return clouds
 
 
@@ -211,11 +227,11 @@ def airways(body: Body) -> list[Cloud]:
         path = bent([(float(a), float(b), float(c)) for a, b, c in knots], 40)
         pipe = tube(path, across_of(path, (0, 1, 0)), radius, radius)
         share = np.pi * radius**2 * np.linalg.norm(np.gradient(path, axis=0), axis=1).sum() * MU_MUSCLE
-        clouds.append(Cloud(pipe.places, (-0.8 * share / len(pipe.mass)) * np.ones_like(pipe.mass)))
+        clouds.append(Cloud(pipe.places, (-0.5 * share / len(pipe.mass)) * np.ones_like(pipe.mass)))
     return clouds
 
 
-def skeleton(body: Body) -> Cloud:
-    """All bones, by the body's mineral, and the bronchi."""
-    bone = join(ribs(body) + vertebrae(body) + clavicles(body) + shoulders(body) + sternum(body))
+def skeleton(body: Body, *, arms: bool = True) -> Cloud:
+    """All bones, by the body's mineral, and the bronchi; without the upper arms when they are held up."""
+    bone = join(ribs(body) + vertebrae(body) + clavicles(body) + shoulders(body, arms=arms) + sternum(body))
     return join([Cloud(bone.places, bone.mass * np.float32(body.bone)), *airways(body)])

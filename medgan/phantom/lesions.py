@@ -28,7 +28,9 @@ def draw_lesion(rng: np.random.Generator, body: Body, kind: str) -> Lesion | Non
     if kind == "normal":
         return None
     side = int(rng.choice((-1, 1)))
-    radius = float({"nodule": rng.uniform(11, 18), "opacity": rng.uniform(30, 46), "effusion": rng.uniform(38, 92)}[kind])
+    radius = float(
+        {"nodule": rng.uniform(11, 18), "opacity": rng.uniform(30, 46), "effusion": rng.uniform(38, 92)}[kind]
+    )
     phases = tuple(float(p) for p in rng.uniform(0, 6.28, 6))
     density = float(rng.uniform(0.9, 1.0) if kind == "nodule" else rng.uniform(0.55, 0.85))
     lateral = (62, 98) if kind == "nodule" else (58, 86)
@@ -52,7 +54,7 @@ def share_of_water(lesion: Lesion, body: Body, x: Array, y: Array, z: Array, *, 
     p = lesion.phases
     if lesion.kind == "nodule":
         lobes = 0.16 * np.sin(a / 6 + b / 9 + p[0]) * np.sin(c / 6 + b / 8 + p[1])
-        return lesion.density * fill((q * (1 + lobes) - 1) * (0.5 * lesion.radius_mm))
+        return lesion.density * fill((q * (1 + lobes) - 1) * (0.5 * lesion.radius_mm), 5.0)
     rough = np.sin(a / 11 + b / 15 + p[0]) * np.sin(c / 10 - b / 13 + p[1])
     rough = rough + 0.6 * np.sin(a / 5 + b / 7 + p[2]) * np.sin(c / 5 + b / 8 + p[3])
     return lesion.density * np.clip(1.55 * np.exp(-0.9 * q) + 0.22 * rough * np.exp(-0.5 * q) - 0.18, 0, 1)
@@ -63,8 +65,9 @@ def fluid(lesion: Lesion, body: Body, x: Array, y: Array, z: Array, *, supine: b
     own = fill(-lesion.side * x, 6.0)
     if supine:
         return own * fill((70 - 0.5 * lesion.radius_mm) - y, 5.0)
-    width, _, _ = cage_profile(np.float32(body.dome_mm + 40))
-    climb = (8 + 0.28 * lesion.radius_mm) * np.exp(-np.maximum(width - np.abs(x), 0) / 16)
+    width, depth, centre = cage_profile(np.float32(body.dome_mm + 40))
+    aside, behind = np.maximum(width - np.abs(x), 0), np.maximum(depth - np.abs(y - centre), 0)
+    climb = (8 + 0.30 * lesion.radius_mm) * (0.8 * np.exp(-aside / 15) + np.exp(-behind / 18))
     bottom = np.maximum(diaphragm(body, x, y), body.dome_mm - 62)
-    level = body.dome_mm - 52 + 0.95 * lesion.radius_mm + climb
-    return own * fill(z - np.maximum(level, bottom - 30), 7.0)
+    level = body.dome_mm - 58 + 0.95 * lesion.radius_mm + climb
+    return own * fill(z - np.maximum(level, bottom - 30), 16.0)

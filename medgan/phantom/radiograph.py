@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from medgan.phantom.anatomy import MU_WATER, Array, Body, lung_tissue, lungs, soft_tissue
+from medgan.phantom.anatomy import MU_MUSCLE, MU_WATER, Array, Body, arms, lung_tissue, lungs, soft_tissue
 from medgan.phantom.bones import Cloud
 from medgan.phantom.lesions import Lesion, share_of_water
 
@@ -35,7 +35,7 @@ def draw_shot(rng: np.random.Generator, body: Body, view: str) -> Shot:
         source_mm=1100.0 if bedside else 1830.0,
         field_mm=float(rng.normal(404, 12) * (0.35 + 0.65 * body.scale[0]) * (1.05 if bedside else 1.0)),
         turn=float(rng.normal(0, 0.05 if bedside else 0.022)),
-        shift=(float(rng.normal(0, 5)), float(rng.normal(-16, 6))),
+        shift=(float(rng.normal(0, 5)), float(rng.normal(-6, 7))),
         dose=float(np.exp(rng.normal(10.6 if bedside else 11.6, 0.3))),
         latitude=float(rng.uniform(0.40, 0.6)),
         seed=int(rng.integers(1 << 31)),
@@ -78,8 +78,10 @@ def soft_integral(body: Body, lesion: Lesion | None, shot: Shot, film: int) -> A
 
 
 def attenuation(body: Body, lesion: Lesion | None, x: Array, y: Array, z: Array, *, supine: bool) -> Array:
-    """Attenuation without bones and vessels, 1/mm."""
+    """Attenuation without bones and vessels, 1/mm; lying patients hold their arms up, out of the field."""
     mu = soft_tissue(body, x, y, z)
+    if not supine:
+        mu = np.maximum(mu, arms(body, x, y, z) * MU_MUSCLE)
     lung = lungs(body, x, y, z)
     inner = lung_tissue(body, x, y, z)
     if lesion is not None:
@@ -157,8 +159,9 @@ def present(density: Array, air: np.float32, shot: Shot) -> Array:
     enlarge = cubic(small.shape[0], film)
     wide = enlarge @ gaussian_filter(small, 0.17 * small.shape[0], mode="nearest") @ enlarge.T
     flat = density - shot.latitude * wide
-    flat = flat + 0.6 * (flat - gaussian_filter(flat, film / 90))
+    flat = flat + 0.45 * (flat - gaussian_filter(flat, film / 90))
     inside = flat[density > air + 0.9]
     low, high = np.percentile(inside, (1.0, 99.3)) if inside.size else (0.0, 1.0)
     t = (flat - low) / max(high - low, 1e-6)
-    return np.clip(0.10 + 0.84 * t, 0, 1).astype(np.float32) ** 1.05
+    toned = 1 / (1 + np.exp(-4.6 * (t - 0.44)))  # toe and shoulder, as film has them
+    return np.clip(1.06 * toned - 0.05, 0, 1).astype(np.float32)

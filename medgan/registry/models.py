@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib.metadata
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from medgan import digest as digests
-from medgan.errors import CorruptArtefact, MedganError
+from medgan.errors import CorruptArtefact, MedganError, UsageError
 from medgan.registry.tracking import database, experiment_id, open_client
 
 FILES = ("generator.safetensors", "state.json")
@@ -43,7 +44,12 @@ class ModelVersion:
 
 
 def register(
-    folder: Path, *, name: str, uri: str, tags: Mapping[str, str] | None = None, metrics: Mapping[str, float] | None = None
+    folder: Path,
+    *,
+    name: str,
+    uri: str,
+    tags: Mapping[str, str] | None = None,
+    metrics: Mapping[str, float] | None = None,
 ) -> str:
     """Make the checkpoint in `folder` a version of model `name`; the same checkpoint again is the same version.
 
@@ -51,6 +57,8 @@ def register(
     when the weights are not those that were sealed, MedganError when the trial fails, ConnectionError when
     MLflow is away.
     """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name):
+        raise UsageError("recipe field release.model_name: expected letters, digits, '.', '_' and '-'")
     checkpoint = _checkpoint_digest(folder)
     with _reachable():
         client = open_client(uri)
@@ -117,7 +125,9 @@ def _checkpoint_digest(folder: Path) -> str:
         return digests.sha256(digests.canonical({name: digests.sha256_file(folder / name) for name in FILES}))
     listed = json.loads(manifest.read_bytes())["files"]
     if any(listed.get(name, {}).get("sha256") != digests.sha256_file(folder / name) for name in FILES):
-        raise CorruptArtefact("the checkpoint's weights differ from its manifest; drop it with `medgan doctor --repair`")
+        raise CorruptArtefact(
+            "the checkpoint's weights differ from its manifest; drop it with `medgan doctor --repair`"
+        )
     return digests.sha256_file(manifest)
 
 
@@ -146,13 +156,13 @@ def _register(client: Any, name: str, run_id: str, model_uri: str, tags: dict[st
     return str(made.version)
 
 
-def _log(
-    client: Any, uri: str, name: str, folder: Path, checkpoint: str, metrics: dict[str, float]
-) -> tuple[str, str]:
+def _log(client: Any, uri: str, name: str, folder: Path, checkpoint: str, metrics: dict[str, float]) -> tuple[str, str]:
     """Store the model under a new run; returns the run's id and the model's address."""
     import mlflow
 
-    run = client.create_run(experiment_id(client, uri, name), tags={TAG: checkpoint}, run_name=f"register-{checkpoint[:12]}")
+    run = client.create_run(
+        experiment_id(client, uri, name), tags={TAG: checkpoint}, run_name=f"register-{checkpoint[:12]}"
+    )
     run_id = str(run.info.run_id)
     with tempfile.TemporaryDirectory() as scratch, _mlflow_at(uri):
         weights, code = Path(scratch) / "checkpoint", Path(scratch) / "medgan"
@@ -226,7 +236,9 @@ def requirements(modules: Mapping[str, Path]) -> list[str]:
     packages = importlib.metadata.packages_distributions()
     files = [*modules.values(), Path(__file__).with_name("serving.py")]
     roots = {name.split(".")[0] for file in files for name in _imports(file)} - set(sys.stdlib_module_names)
-    names = {packages[root][0].lower() for root in roots if root in packages and root != "medgan"} | {"pandas"}
+    # several packages may put files below one name: mlflow, mlflow-skinny, mlflow-tracing
+    known = (roots | {"pandas"}) & set(packages) - {"medgan"}
+    names = {root if root in packages[root] else min(packages[root]) for root in known}
     # a wheel's local tag, such as +cpu, is no version that an index knows
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in sorted(names)]
 
@@ -244,7 +256,11 @@ def _imports(file: Path) -> Iterator[str]:
 def _copy_code(modules: Mapping[str, Path], package: Path) -> None:
     for module, file in modules.items():
         parts = module.split(".")[1:]
-        target = package.joinpath(*parts, "__init__.py") if file.name == "__init__.py" else package.joinpath(*parts).with_suffix(".py")
+        target = (
+            package.joinpath(*parts, "__init__.py")
+            if file.name == "__init__.py"
+            else package.joinpath(*parts).with_suffix(".py")
+        )
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
 
@@ -255,8 +271,12 @@ def _try(uri: str, model_uri: str, shape: list[int]) -> None:
     with tempfile.TemporaryDirectory() as elsewhere:
         try:
             done = subprocess.run(
-                [sys.executable, "-I", str(program), uri, model_uri],
-                capture_output=True, text=True, cwd=elsewhere, timeout=TRIAL_S, check=False,
+                [sys.executable, "-I", "-B", str(program), uri, model_uri],
+                capture_output=True,
+                text=True,
+                cwd=elsewhere,
+                timeout=TRIAL_S,
+                check=False,
             )
         except subprocess.TimeoutExpired:
             raise MedganError(f"the stored model did not answer within {TRIAL_S} s; nothing was registered") from None
@@ -277,13 +297,14 @@ def _mlflow_at(uri: str) -> Iterator[None]:
     """Point MLflow's global address at `uri` for a while; logging must not change this process's import path."""
     import mlflow
 
-    before, path = mlflow.get_tracking_uri(), list(sys.path)
+    address, path, cached = mlflow.get_tracking_uri(), list(sys.path), sys.dont_write_bytecode
     mlflow.set_tracking_uri(uri)
+    sys.dont_write_bytecode = True  # what is stored is what was written, without traces of this machine
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before)
-        sys.path[:] = path
+        mlflow.set_tracking_uri(address)
+        sys.path[:], sys.dont_write_bytecode = path, cached
 
 
 @contextmanager
@@ -294,6 +315,6 @@ def _reachable() -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         code = getattr(error, "error_code", type(error).__name__)
         raise ConnectionError(f"MLflow is away or refused ({code}); is the tracking address right?") from None

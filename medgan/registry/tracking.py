@@ -22,6 +22,12 @@ from medgan import digest as digests
 
 LONGEST_VALUE = 500  # characters of a parameter, as MLflow's oldest servers allow
 BATCH = 900  # MLflow takes at most 1000 values in one call
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 SHIPPED = "medgan.shipped"
 SPOOL = "medgan.spool"
 
@@ -130,7 +136,7 @@ def ship(spool: Path, uri: str, *, experiment: str = "medgan") -> Shipped:
         run_id, done = _run(client, experiment_id(client, uri, experiment), spool.stem)
         if done < len(rows):
             _send(client, run_id, rows, done, spool.with_suffix(".files"))
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
         raise ConnectionError(
             f"MLflow is away or refused ({type(error).__name__}); the metrics stay in the spool and are shipped later"
         ) from None
@@ -139,8 +145,8 @@ def ship(spool: Path, uri: str, *, experiment: str = "medgan") -> Shipped:
 
 def open_client(uri: str) -> Any:
     """An MLflow client for `uri`, with no telemetry and little patience for a dead server."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     import mlflow
     from mlflow import environment_variables as knobs
 

@@ -13,9 +13,7 @@ ROWS, SEED = 2, 7
 
 
 def main(tracking_uri: str, model_uri: str) -> None:
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ["GIT_PYTHON_REFRESH"] = "quiet"
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "2"
+    os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", GIT_PYTHON_REFRESH="quiet", MLFLOW_HTTP_REQUEST_MAX_RETRIES="2")
     import mlflow
     import numpy as np
     import pandas as pd
@@ -37,7 +35,7 @@ def main(tracking_uri: str, model_uri: str) -> None:
                 "repeats": bool(np.array_equal(first, again)),
                 "varies": not np.array_equal(first, other),
                 "strict": strict,
-                "stored_code": f"{os.sep}code{os.sep}medgan{os.sep}" in sys.modules["medgan.gan.sample"].__file__,
+                "stored_code": f"{os.sep}code{os.sep}medgan{os.sep}" in str(sys.modules["medgan.gan.sample"].__file__),
             }
         )
     )

@@ -59,7 +59,7 @@ def _judgement(card: dict[str, Any]) -> dict[str, Any]:
     fidelity, privacy, counts = card["fidelity"], card["privacy"], card["counts"]
     baseline = fidelity.get("baseline")
     rows = {
-        "images trained on": f"{counts['train_images']} of {counts['train_patients']} {card['unit']}s ({card['group']})",
+        "images trained on": f"{counts['train_images']} of {counts['train_patients']} {card['unit']}s, {card['group']}",
         "fidelity": f"FD {fidelity['fd']:.3g}, {fidelity['fd_ratio']:.3g} x the real-real floor; "
         f"coverage {fidelity['coverage']:.2f}, recall {fidelity['recall']:.2f}",
     }

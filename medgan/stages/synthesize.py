@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan import digest as digests
-from medgan.cohort.arrays import read_cohort, stored, write_cohort
+from medgan.cohort.arrays import CohortArrays, read_cohort, stored, write_cohort
+from medgan.cohort.pictures import labels_csv, nifti_bytes, png_bytes
 from medgan.errors import CorruptArtefact, MedganError, UsageError
 from medgan.home import Home
 from medgan.recipes import SynthesizeRecipe
@@ -54,7 +55,7 @@ def synthesize(
     )
 
 
-def export(cohort: Cohort, out: Path, formats: Iterable[str], home: Home) -> None:
+def export(cohort: Cohort, out: Path, formats: Sequence[str], home: Home) -> None:
     """Write a synthetic cohort to a new folder in these formats, with labels.csv. Raises UsageError otherwise."""
     if cohort.origin != "synthetic":
         raise UsageError("only a synthetic cohort can be exported; this one is real")
@@ -123,7 +124,7 @@ def sample_images(
 
 
 def write_files(
-    folder: Path, cohort: CohortArrays, formats: Sequence[str], secret: bytes, *, listed: Iterable[str] = ()
+    folder: Path, cohort: CohortArrays, formats: Sequence[str], secret: bytes, *, listed: Sequence[str] = ()
 ) -> None:
     """Every image as a file of each format, and labels.csv, which names one file for each image."""
     names = [cohort.classes[index] for index in cohort.label]
@@ -162,12 +163,18 @@ def _dicom(pixels: NDArray[Any], index: int, label: str, attributes: dict[str, A
 
 
 def _arrays(
-    images: NDArray[Any], labels: NDArray[np.int64], state: dict[str, Any], checkpoint: Checkpoint, recipe: SynthesizeRecipe
+    images: NDArray[Any],
+    labels: NDArray[np.int64],
+    state: dict[str, Any],
+    checkpoint: Checkpoint,
+    recipe: SynthesizeRecipe,
 ) -> CohortArrays:
     attributes = {
-        **state.get("attributes", {}),
         "group": checkpoint.group,
         "origin": "synthetic",
+        "unit": state.get("unit", "patient"),
+        "scale": 2 / np.iinfo(images.dtype).max,
+        "offset": -1.0,
         "checkpoint": checkpoint.digest,
         "network": checkpoint.network,
         "seed": recipe.seed,

@@ -111,11 +111,11 @@ def turned(array: NDArray[Any], order: tuple[int, ...], flips: tuple[bool, ...])
     return array.transpose(order)[tuple(slice(None, None, -1) if flip else slice(None) for flip in flips)]
 
 
-def shown(picture: NDArray[Any], down: Vector, along: Vector) -> NDArray[Any]:
-    """A slice [H, W] turned the way it is shown: head or front up, the patient's left on the right."""
+def shown_order(down: Vector, along: Vector) -> tuple[tuple[int, ...], tuple[bool, ...]]:
+    """How to turn a slice [H, W] so that head or front is up and the patient's left on the right."""
     normal = cross(along, down)
     plane = max(range(3), key=lambda axis: abs(normal[axis]))
-    return turned(picture, *alignment((down, along), SHOWN[plane]))
+    return alignment((down, along), SHOWN[plane])
 
 
 def reoriented(volume: Volume) -> Volume:

@@ -1,0 +1,77 @@
+"""The tables of a zone's ledger: one schema for SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+meta = sa.MetaData()
+inputs = sa.Table(
+    "inputs",
+    meta,
+    sa.Column("source", sa.String, primary_key=True),  # keyed hash of the source's address
+    sa.Column("locator", sa.String, primary_key=True),  # keyed hash of the place inside the source
+    sa.Column("sha256", sa.String, primary_key=True),
+    sa.Column("stamp", sa.String, nullable=False),  # size and time, to skip what was seen
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("state", sa.String, nullable=False, index=True),
+    sa.Column("reason", sa.String),
+    sa.Column("instance_key", sa.String, index=True),  # keyed hash of the SOP Instance UID
+    sa.Column("study_key", sa.String, index=True),
+    sa.Column("patient_key", sa.String, index=True),
+    sa.Column("seen_at", sa.Float, nullable=False),
+)
+artefacts = sa.Table(
+    "artefacts",
+    meta,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("digest", sa.String, nullable=False, index=True),
+    sa.Column("stage", sa.String, nullable=False, index=True),
+    sa.Column("subject", sa.String, nullable=False, index=True),  # study_key, or "" for what spans studies
+    sa.Column("record", sa.Text, nullable=False),  # the stage's record as JSON
+    sa.Column("state", sa.String, nullable=False),  # live, superseded, withdrawn
+    sa.Column("made_at", sa.Float, nullable=False),
+)
+parents = sa.Table(
+    "parents",
+    meta,
+    sa.Column("child", sa.String, primary_key=True),
+    sa.Column("parent", sa.String, primary_key=True, index=True),
+)
+subjects = sa.Table(
+    "patients",
+    meta,
+    sa.Column("digest", sa.String, primary_key=True),
+    sa.Column("patient_key", sa.String, primary_key=True, index=True),
+)
+quarantine = sa.Table(
+    "quarantine",
+    meta,
+    sa.Column("subject", sa.String, primary_key=True),  # study_key
+    sa.Column("stage", sa.String, primary_key=True),
+    sa.Column("key", sa.String, primary_key=True),  # the result that was wanted
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("times", sa.Integer, nullable=False),
+    sa.Column("seen_at", sa.Float, nullable=False),
+)
+tombstones = sa.Table(
+    "tombstones",
+    meta,
+    sa.Column("patient_key", sa.String, primary_key=True),
+    sa.Column("why", sa.String, nullable=False),  # withdrawn, opted_out
+    sa.Column("made_at", sa.Float, nullable=False),
+)
+looks = sa.Table(
+    "looks",
+    meta,
+    sa.Column("cohort", sa.String, primary_key=True),  # digest of the cohort whose audit part was opened
+    sa.Column("scorecard", sa.String, primary_key=True),  # key of the evaluation that opened it
+    sa.Column("made_at", sa.Float, nullable=False),
+)
+leases = sa.Table(
+    "leases",
+    meta,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("token", sa.Integer, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False),
+)

@@ -1,0 +1,180 @@
+"""Where images come from: one address, opened, and iterated as items that end in exactly one state each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from medgan.dicom.index import Header, read_header, whole
+from medgan.errors import InputRejected, Reason, SourceError
+from medgan.sources.archive import list_tar, list_zip
+from medgan.sources.entry import Entry, Limits
+from medgan.sources.folder import file_entry, list_folder
+from medgan.sources.labels import (
+    Hints,
+    Table,
+    class_folders,
+    companions,
+    is_picture,
+    is_volume,
+    parse_table,
+    require_table,
+    table_names,
+)
+from medgan.sources.pictures import picture_to_dicom
+from medgan.sources.volumes import volume_to_dicom
+
+Unit = Literal["patient", "image"]
+PROSE = (".csv", ".tsv", ".txt", ".md", ".json", ".xml", ".html", ".pdf", ".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One DICOM image as bytes, what it says of itself, and its label if any."""
+
+    data: bytes
+    label: str | None
+    header: Header
+    unit: Unit = "patient"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input. `locator` is identified: keep only its keyed hash. `stamp` changes when content or label do."""
+
+    locator: str
+    stamp: str
+    size: int
+    entry: Entry
+    hints: Hints
+    companion: bool = False
+
+    def read(self, limits: Limits | None = None) -> bytes:
+        """The bytes of the input. Raises InputRejected."""
+        return self.entry.read(limits or Limits())
+
+    def instances(self, data: bytes | None = None, limits: Limits | None = None) -> Iterator[Instance]:
+        """The DICOM images of this input: a picture becomes one, a volume a series. Raises InputRejected."""
+        limits = limits or Limits()
+        data = self.read(limits) if data is None else data
+        if not data:
+            raise InputRejected(Reason.EMPTY_FILE)
+        if self.companion:
+            raise InputRejected(Reason.COMPANION)
+        unit: Unit = "patient" if self.hints.patient_id else "image"
+        if data[128:132] == b"DICM" or not (is_picture(self.locator) or is_volume(self.locator)):
+            data = whole(data)
+            header = read_header(data, room=limits.room(len(data)))
+            yield Instance(data, self.hints.label, header, "patient" if header.patient_id else "image")
+        elif is_picture(self.locator):
+            picture, header = picture_to_dicom(data, self.hints)
+            yield Instance(picture, self.hints.label, header, unit)
+        else:
+            for image, header in volume_to_dicom(data, self.hints, limits):
+                yield Instance(image, self.hints.label, header, unit)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Items in a fixed order. `name` is identified; `unit` is "image" where pictures come without patients."""
+
+    name: str
+    unit: Unit
+    items: tuple[Item, ...]
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+def open_source(address: str, *, labels: Path | None = None) -> Source:
+    """Open a folder, a zip or tar archive, a DICOMDIR, or one file; nothing is read but lists of names.
+
+    Raises SourceError when it is missing, empty or unreadable; UsageError when `labels` is no label table.
+    """
+    if "://" in address:
+        raise SourceError("this kind of address is not supported; give a folder, a zip or tar archive, or a file")
+    path = Path(address).expanduser()
+    entries = _entries(path)
+    table, taken = _table(entries, labels)
+    entries = [entry for entry in entries if entry.name != taken]
+    if not entries:
+        raise SourceError("the source is empty; expected DICOM files, or PNG, JPEG or NIfTI images")
+    items = _items(entries, table)
+    pictures = [item for item in items if not item.companion and _is_image(item.locator)]
+    unit: Unit = "image" if any(not item.hints.patient_id for item in pictures) else "patient"
+    return Source(str(path.resolve()), unit, items)
+
+
+def _entries(path: Path) -> list[Entry]:
+    try:
+        if path.is_dir():
+            return list(list_folder(path))
+        if path.name.upper() == "DICOMDIR" and path.is_file():
+            return list(list_folder(path.parent))
+        if not path.is_file():
+            raise SourceError("the source was not found, or is no folder, archive or file")
+        with path.open("rb") as file:
+            start = file.read(132)
+        if start[128:] != b"DICM":
+            if zipfile.is_zipfile(path):
+                return list_zip(path)
+            if not is_volume(path.name) and tarfile.is_tarfile(path):
+                return list_tar(path)
+            if path.suffix.lower() in (".zip", ".tar", ".tgz"):
+                raise SourceError("the archive cannot be read; copy it again")
+    except OSError:
+        raise SourceError("the source cannot be read; check its permissions") from None
+    return [file_entry(path, path.name)]
+
+
+def _table(entries: list[Entry], labels: Path | None) -> tuple[Table | None, str | None]:
+    """The label table, and the name of the entry that it took."""
+    if labels is not None:
+        try:
+            return require_table(labels.read_bytes()), None
+        except OSError:
+            raise SourceError("the file given with --labels cannot be read") from None
+    by_name = {entry.name: entry for entry in entries}
+    for name in table_names(by_name):
+        try:
+            data = by_name[name].read(Limits())
+        except InputRejected:
+            continue
+        folder = PurePosixPath(name).parent.as_posix()
+        if table := parse_table(data, "" if folder == "." else f"{folder}/"):
+            return table, name
+    return None, None
+
+
+def _items(entries: list[Entry], table: Table | None) -> tuple[Item, ...]:
+    pictures = [entry.name for entry in entries if _is_image(entry.name)]
+    others = [e.name for e in entries if not _is_image(e.name) and not e.name.lower().endswith(PROSE)]
+    # pictures among as many DICOM files are thumbnails and screenshots of them
+    aside = companions(pictures) if len(pictures) > len(others) else set(pictures)
+    classes = class_folders(name for name in pictures if name not in aside) if table is None else {}
+    items = []
+    for entry in entries:
+        hints = table.find(entry.name) if table else Hints(label=classes.get(entry.name))
+        items.append(
+            Item(entry.name, _stamp(entry.stamp, hints), entry.size, entry, hints, companion=entry.name in aside)
+        )
+    return tuple(items)
+
+
+def _stamp(stamp: str, hints: Hints) -> str:
+    if hints == Hints():
+        return stamp
+    return f"{stamp}:{hashlib.sha256(json.dumps(asdict(hints)).encode()).hexdigest()[:12]}"
+
+
+def _is_image(name: str) -> bool:
+    return is_picture(name) or is_volume(name)

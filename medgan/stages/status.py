@@ -1,0 +1,43 @@
+"""One screen: what arrived, what waits, what failed, and which model is champion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medgan.home import Home
+from medgan.records import Checkpoint, Release, Scorecard, Study
+from medgan.stages import newest
+
+
+def status(home: Home) -> dict[str, Any]:
+    """Counts from the ledgers of the home, newest results last."""
+    ledger = home.research.ledger
+    arrived = {entry.subject for entry in home.identified_ledger.entries("ingest")}
+    cleaned = {study.study_key for study in home.research.records("deidentify", Study)}
+    aside = {row["subject"] for row in ledger.set_aside_rows()}
+    packed = {entry.subject for entry in ledger.entries("preprocess")}
+    cards = home.research.records("evaluate", Scorecard)
+    checkpoints = home.research.records("train", Checkpoint)
+    releases = home.research.records("release", Release)
+    return {
+        "inputs": home.identified_ledger.input_states() or "none yet",
+        "quarantined inputs": home.identified_ledger.input_reasons(),
+        "studies": {
+            "arrived": len(arrived),
+            "wait for de-identification": len(arrived - cleaned - aside),
+            "wait for preprocessing": len(cleaned - packed - aside),
+            "set aside": len(aside),
+        },
+        "cohorts": [
+            f"{c.group}: {c.count} images of {c.patients} {c.unit}s; "
+            + ", ".join(f"{k} {v}" for k, v in c.splits.items())
+            for c in newest.real_cohorts(home)
+        ],
+        "newest checkpoint": f"{checkpoints[-1].digest[:12]} after {checkpoints[-1].images_seen} images"
+        if checkpoints
+        else "none",
+        "newest verdict": f"{cards[-1].answer}" if cards else "none",
+        "newest release": f"model version {releases[-1].model_version} ({releases[-1].alias or 'no alias'})"
+        if releases
+        else "none",
+    }

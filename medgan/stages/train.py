@@ -1,0 +1,202 @@
+"""Cohort + TrainRecipe -> Checkpoint: resumable, and sealed under a name that says what it was trained on."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from medgan import digest as digests
+from medgan import parallel
+from medgan.cohort.arrays import CohortArrays, read_cohort
+from medgan.errors import CorruptArtefact, SourceError, Stopped
+from medgan.gan import checkpoint as checkpoints
+from medgan.gan import train as gan
+from medgan.gan.networks import AnyGenerator, Design
+from medgan.gan.sample import grid, sample
+from medgan.gan.train import Progress
+from medgan.home import Home
+from medgan.recipes import TrainRecipe
+from medgan.records import Checkpoint, Cohort
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # bump when the same cohort and recipe should give other weights
+STAGE = "train"
+COLUMNS = 8  # of the picture of samples
+
+
+def train(
+    cohort: Cohort,
+    recipe: TrainRecipe,
+    home: Home,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+    budget_s: float | None = None,
+    device: str = "",
+    threads: int | None = None,
+) -> Checkpoint:
+    """Train on the cohort's train part, or go on where an earlier call was cut off.
+
+    `device`: cpu or cuda, empty for what there is. With `budget_s` the run ends by the clock and what it has is
+    sealed under a key that includes images_seen; called again, it goes on. Raises UsageError when the networks do
+    not fit the images, SourceError when nothing is there to train on, Stopped on SIGTERM (after a checkpoint).
+    """
+    key = digests.key(STAGE, VERSION, [cohort.digest], recipe)
+    work = home.work / key
+    if made := home.research.made(key, Checkpoint):
+        shutil.rmtree(work, ignore_errors=True)
+        return made
+    home.research.store.verify(cohort.digest)
+    real = read_cohort(home.research.store.path(cohort.digest) / "cohort.zarr").part("train")
+    if not len(real):
+        raise SourceError("the cohort has no image in its train part; use more patients or another preprocess.split")
+    design = Design(
+        shape=_shape(real.images),
+        num_classes=len(real.classes),
+        kind=recipe.network,
+        widths=recipe.widths,
+        head=recipe.head,
+        latent=recipe.latent,
+    )
+    hyper = _hyper(recipe, cohort.group)
+    with home.research.ledger.lease(f"{STAGE}/{key}"), _threads(threads), _terminated() as terminated:
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        iterator = gan.train(real.images, real.label, design, hyper, folder=work, device=device, budget_s=budget_s)
+        with contextlib.closing(iterator):
+            for progress in iterator:
+                if on_progress is not None:
+                    on_progress(progress)
+                if terminated.is_set():
+                    break
+        if terminated.is_set():
+            raise Stopped("training was stopped and wrote a checkpoint; run the same command to go on")
+        return _sealed(cohort, recipe, home, real, design, key)
+
+
+def _sealed(
+    cohort: Cohort, recipe: TrainRecipe, home: Home, real: CohortArrays, design: Design, key: str
+) -> Checkpoint:
+    work = home.work / key
+    snapshot = checkpoints.latest(work)
+    if snapshot is None:
+        raise CorruptArtefact("the run's checkpoint vanished before it was sealed; train again")
+    whole = snapshot.images_seen >= recipe.images
+    if not whole:
+        key = digests.key(STAGE, VERSION, [cohort.digest], recipe, images_seen=snapshot.images_seen)
+    record = Checkpoint(
+        digest="",
+        images_seen=snapshot.images_seen,
+        recipe_digest=digests.sha256(digests.canonical(recipe)),
+        cohort_digest=cohort.digest,
+        group=cohort.group,
+        network=recipe.network,
+    )
+    state = {
+        **record.model_dump(mode="json", exclude={"digest"}),
+        "recipe": recipe.model_dump(mode="json"),
+        "unit": cohort.unit,
+        "classes": list(real.classes),
+        "shape": list(design.shape),
+        "proportions": _proportions(real),
+        "training_images": len(real),
+        "rollbacks": snapshot.rest["rollbacks"],
+    }
+
+    def fill(folder: Path) -> Checkpoint:
+        average, discriminator = checkpoints.rebuild(snapshot, design)
+        checkpoints.seal(folder, average, discriminator, state)
+        (folder / "history.json").write_bytes(digests.canonical(snapshot.rest["history"]))
+        Image.fromarray(_samples(average)).save(folder / "samples.png")
+        return record
+
+    sealed = home.research.make(
+        key,
+        fill,
+        stage=STAGE,
+        kind=Checkpoint,
+        parents=(cohort.digest,),
+        patients=_patients(real),
+    )
+    if whole:
+        shutil.rmtree(work, ignore_errors=True)
+    return sealed
+
+
+def _hyper(recipe: TrainRecipe, group: str) -> gan.Hyper:
+    return gan.Hyper(
+        loss=recipe.loss,
+        batch=recipe.batch,
+        images=recipe.images,
+        lr=recipe.lr,
+        betas=recipe.betas,
+        gamma=recipe.gamma,
+        augment=recipe.augment,
+        modality=group.split("-")[0],
+        ema_images=recipe.ema_images,
+        precision=recipe.precision,
+        condition_dropout=recipe.condition_dropout,
+        checkpoint_images=recipe.checkpoint_images,
+        seed=recipe.seed,
+    )
+
+
+def _samples(generator: AnyGenerator) -> NDArray[np.uint8]:
+    """A row of fixed latents for each class, twice for a single one."""
+    labels = np.repeat(np.arange(generator.num_classes), COLUMNS * (1 if generator.num_classes > 1 else 2))
+    return grid(sample(generator, labels, seed=0), COLUMNS)
+
+
+def _proportions(real: CohortArrays) -> list[float]:
+    counts = np.bincount(real.label, minlength=len(real.classes))
+    return [float(n) / len(real) for n in counts]
+
+
+def _patients(real: CohortArrays) -> list[str]:
+    """Whom the weights saw; images without a patient have a key of zeros."""
+    return sorted({str(key) for key in real.patient_key if str(key).strip("0")})
+
+
+def _shape(images: NDArray[Any]) -> tuple[int, int, int, int]:
+    _, channels, depth, height, width = images.shape
+    return channels, depth, height, width
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Use `count` threads, by default one for each core that this process may use."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or parallel.cores())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _terminated() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets. Outside the main thread no handler can be set, and none is."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+
+    def note(_: int, __: FrameType | None) -> None:
+        event.set()
+
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGTERM, before)

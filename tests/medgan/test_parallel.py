@@ -1,0 +1,41 @@
+import os
+
+import pytest
+
+from medgan import parallel
+
+
+def double(x: int, by: int) -> int:
+    return x * by
+
+
+def pids(items: list[int]) -> list[int]:
+    return [os.getpid() for _ in items]
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_order_is_kept(n: int) -> None:
+    assert parallel.over(list(range(n)), double, 3) == [3 * i for i in range(n)]
+
+
+def test_progress_is_told_to_the_end() -> None:
+    told: list[tuple[int, int]] = []
+    parallel.in_chunks(list(range(10)), lambda xs: xs, size=4, on_progress=lambda d, t: told.append((d, t)))
+    assert told == [(4, 10), (8, 10), (10, 10)]
+
+
+def test_batches_are_few_and_lose_nothing() -> None:
+    for n in (0, 1, 15, 16, 17, 12_000):
+        found = list(parallel.batches(list(range(n))))
+        assert len(found) <= 16 and [i for batch in found for i in batch] == list(range(n))
+
+
+def test_a_local_cluster_really_works_in_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    if parallel.cores() < 2:
+        pytest.skip("one core: everything is done in this process")
+    monkeypatch.setenv("MEDGAN_DASK", "")
+    try:
+        found = parallel.in_chunks(list(range(8)), pids, size=2)
+    finally:
+        parallel.close()
+    assert len(found) == 8 and os.getpid() not in found
