@@ -103,13 +103,13 @@ class Ledger:
     def add_inputs(self, rows: Iterable[Input], entries: Iterable[Entry] = ()) -> None:
         """Record inputs, and the artefacts made of them, in one transaction.
 
-        An input known by place and content keeps its state; only its stamp is renewed.
+        An input known by place and content is renewed, not added.
         """
         now = self.clock()
         values = [{**{name: getattr(row, name) for name in Input.__dataclass_fields__}, "seen_at": now} for row in rows]
         with self.engine.begin() as db:
             for value in values:
-                self._insert(db, inputs, value, renew=("stamp", "seen_at"))
+                self._insert(db, inputs, value, renew=tuple(value))
             for entry in entries:
                 self._record(db, entry, now)
 
@@ -260,11 +260,15 @@ class Ledger:
             return set(db.scalars(sa.select(tombstones.c.patient_key)))
 
     def look(self, cohort: str, scorecard: str) -> int:
-        """Count one opening of a cohort's audit part; returns how many different ones there were."""
+        """Count one opening of a cohort's audit part; returns which one it was, from 1, also when asked again."""
         with self.engine.begin() as db:
             self._insert(db, looks, {"cohort": cohort, "scorecard": scorecard, "made_at": self.clock()})
-            count = db.scalar(sa.select(sa.func.count()).select_from(looks).where(looks.c.cohort == cohort))
-        return int(count or 0)
+            rows = db.execute(
+                sa.select(looks.c.scorecard)
+                .where(looks.c.cohort == cohort)
+                .order_by(looks.c.made_at, looks.c.scorecard)
+            )
+            return [row.scorecard for row in rows].index(scorecard) + 1
 
     # leases
 

@@ -46,7 +46,8 @@ def _thumbnails(images: NDArray[np.integer]) -> NDArray[np.float32]:
     thumbs = np.stack([_means(picture.astype(np.float32), THUMB, THUMB) for picture in middle])
     low = thumbs.min(axis=(1, 2), keepdims=True)
     spread = np.maximum(thumbs.max(axis=(1, 2), keepdims=True) - low, 1e-6)
-    return ((thumbs - low) * (255 / spread)).astype(np.float32)
+    stretched: NDArray[np.float32] = ((thumbs - low) * (255 / spread)).astype(np.float32)
+    return stretched
 
 
 def _hashes(thumbs: NDArray[np.float32]) -> NDArray[np.uint64]:

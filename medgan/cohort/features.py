@@ -81,7 +81,7 @@ def trained(
             if turns:
                 loss = loss + functional.cross_entropy(turned, turn)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             for group in optimiser.param_groups:
                 group["lr"] = RATE * (1 - 0.9 * step / steps)
             optimiser.step()

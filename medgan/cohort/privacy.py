@@ -95,7 +95,7 @@ class Gate:
         self.columns = {name: np.arange(end - len(offered[name]), end) for name, end in zip(offered, ends, strict=True)}
         reals = np.concatenate([train.images, audit.images])
         self.far = distances(reals, np.concatenate(list(offered.values())))
-        # a blurred picture is near to everyone, a noisy one far: measured against its own next neighbours, of both parts
+        # a blurred picture is near to everyone, a noisy one far: each against its own next neighbours, of both parts
         self.even = self.far / np.maximum(ranks.following(np.ascontiguousarray(self.far.T)), 1e-9)
         self.owners, self.patient = np.unique(
             np.concatenate([_numbered(train.owner, 0), _numbered(audit.owner, len(train))]), return_inverse=True

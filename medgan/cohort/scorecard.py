@@ -1,4 +1,4 @@
-"""All evidence about one synthetic cohort in one place: fidelity, usefulness, privacy. registry/gate.py has the schema."""
+"""All evidence about one synthetic cohort: fidelity, usefulness, privacy. The schema stands in registry/gate.py."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def compose(
     baseline: CohortArrays | None = None,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> Evidence:
-    """Measure one synthetic cohort against the parts of a real one. Fidelity never sees audit or fresh patients."""
+    """Measure one synthetic cohort against the parts of a real one. Fidelity never sees audit or fresh patients.
+
+    Usefulness is tested on the select part, or on the audit part of cohorts that have no select part.
+    """
     unit = str(real.attributes.get("unit", "patient"))
     parts = {name: real.part(name) for name in ("train", "select", "audit", "fresh")}
     on_progress("fidelity")
@@ -87,7 +90,7 @@ def compose(
 
 def owners(cohort: CohortArrays) -> NDArray[Any]:
     """One value for each patient; a picture without a key is its own unit."""
-    keyless = np.char.strip(cohort.patient_key.astype("U32"), "0") == ""
+    keyless = np.char.strip(cohort.patient_key.astype("U64"), "0") == ""
     return np.where(keyless, np.char.add("image-", np.arange(len(cohort)).astype("U20")), cohort.patient_key)
 
 
@@ -152,8 +155,8 @@ def _utility(
         return None
     # the same class may have another number in the synthetic cohort
     label = np.array([known[name] for name in synthetic.classes], np.uint16)[synthetic.label]
-    some, train, test = _some(synthetic, seed), _some(parts["train"], seed), parts["select"]
-    chosen = np.random.default_rng(seed).permutation(len(synthetic))[: len(some)]
+    chosen = np.random.default_rng(seed).permutation(len(synthetic))[:MOST]
+    train, test = _some(parts["train"], seed), parts["select"] if len(parts["select"]) else parts["audit"]
     return utility.trained_on_synthetic(
         (synthetic.take(chosen).floats(), label[chosen]),
         (train.floats(), train.label),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 import re
 import struct
@@ -12,8 +11,11 @@ from dataclasses import dataclass
 
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import UID as PydicomUID
 from pydicom.uid import UID_dictionary
+from pydicom.valuerep import TEXT_VR_DELIMS
 
 from medgan.dicom import structure
 from medgan.dicom.structure import DEFLATED, EXPLICIT, IMPLICIT, Structure
@@ -74,11 +76,12 @@ def whole(data: bytes) -> bytes:
     except InputRejected:
         raise InputRejected(Reason.NOT_DICOM) from None
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = _uid(found, SOP_CLASS)
-    meta.MediaStorageSOPInstanceUID = _uid(found, SOP_INSTANCE)
-    meta.TransferSyntaxUID = syntax
-    meta.ImplementationClassUID = IMPLEMENTATION
-    file = io.BytesIO()
+    meta.MediaStorageSOPClassUID = PydicomUID(_uid(found, SOP_CLASS))
+    meta.MediaStorageSOPInstanceUID = PydicomUID(_uid(found, SOP_INSTANCE))
+    meta.TransferSyntaxUID = PydicomUID(syntax)
+    meta.ImplementationClassUID = PydicomUID(IMPLEMENTATION)
+    file = DicomBytesIO()
+    file.is_little_endian, file.is_implicit_VR = True, False
     write_file_meta_info(file, meta)
     return bytes(128) + b"DICM" + file.getvalue() + data
 
@@ -199,6 +202,6 @@ def _text(raw: bytes | None, charsets: bytes) -> str:
         warnings.simplefilter("ignore")  # pydicom's warnings quote values
         try:
             encodings = convert_encodings(_ascii(charsets).split("\\"))
-            return str(decode_bytes(raw, encodings, {"\\"})).strip("\0 ")
+            return str(decode_bytes(raw, encodings, TEXT_VR_DELIMS)).strip("\0 ")
         except (LookupError, UnicodeError, ValueError):
             return raw.decode("latin-1").strip("\0 ")

@@ -34,6 +34,8 @@ from medgan.dicom.pixels import (
 )
 from medgan.errors import Reason, StudyRejected
 
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+
 
 @dataclass(frozen=True, slots=True)
 class Plane:
@@ -44,6 +46,7 @@ class Plane:
     instance: str  # SOP Instance UID
     series: str
     frame_of_reference: str
+    picture: bool  # a picture that became DICOM on a workstation
     modality: str
     body_part: str
     image_type: tuple[str, ...]
@@ -148,6 +151,7 @@ def _plane(header: Dataset, pixels: Pixels, frame: int, groups: tuple[Dataset, .
         instance=str(header.SOPInstanceUID),
         series=str(header.SeriesInstanceUID),
         frame_of_reference=str(header.get("FrameOfReferenceUID", "")),
+        picture=_text(header.get("ConversionType")) == "WSD" and str(header.get("SOPClassUID")) == SECONDARY_CAPTURE,
         modality=str(header.get("Modality", "OT") or "OT").strip().upper(),
         body_part=_text(get("BodyPartExamined")) or _text(get("AnatomicRegion")),
         image_type=tuple(str(word).strip().upper() for word in _many(get.frame_type() or header.get("ImageType"))),

@@ -87,7 +87,9 @@ def stack(planes: Sequence[Plane], corrected: Counter[str] | None = None) -> Sta
 def _is_film(plane: Plane) -> bool:
     if plane.modality in PROJECTIONS and plane.pixels.frames == 1:
         return True
-    return plane.modality not in CROSS_SECTIONS and (plane.position_mm is None or plane.orientation is None)
+    if plane.position_mm is not None and plane.orientation is not None:
+        return False
+    return plane.modality not in CROSS_SECTIONS or plane.picture
 
 
 def _sort_series(planes: list[Plane], found: Sorted) -> None:

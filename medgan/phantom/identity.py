@@ -24,7 +24,7 @@ WOMEN = (
     "Theodora Ursuline Violetta Wilhelmina Xiomara Yolandra Zenaida"
 ).split()
 MEN = (
-    "Alasdair Bartholomew Cornelius Demetrius Ezekielus Ferdinand Gwendolyn Hieronymus Ignatius Jeremiasz Kazimierz "
+    "Alasdair Bartholomew Cornelius Demetrius Ezekielus Ferdinand Godefroyd Hieronymus Ignatius Jeremiasz Kazimierz "
     "Leopoldo Maximilian Nathaniel Octavianus Percival Quintilian Reginaldo Sigismund Thaddeus Ulyssean Valentino "
     "Wolfgang Xavierus Yaroslavl Zachariasz Emmerich Barnabyus"
 ).split()

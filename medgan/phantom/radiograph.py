@@ -91,14 +91,19 @@ def attenuation(body: Body, lesion: Lesion | None, x: Array, y: Array, z: Array,
 
 def fine_integral(body: Body, fine: Cloud, shot: Shot, film: int) -> Array:
     """Line integrals of bones and vessels: each point's mass spread over the pixels its shadow meets."""
+    row, column, pixel_mm = film_place(body, fine.places, shot, film)
+    weight = fine.mass * np.float32(np.prod(body.scale)) / pixel_mm**2
+    return gaussian_filter(splat(row, column, weight, film), 0.75 * film / 256)
+
+
+def film_place(body: Body, places: Array, shot: Shot, film: int) -> tuple[Array, Array, Array]:
+    """Row and column of the shadows of places (nominal mm [n, 3]), and the size of a pixel at their depth, mm."""
     sx, sy, sz = body.scale
-    depth = fine.places[:, 1] * sy
-    scale = magnification(shot, depth)
-    pitch = shot.field_mm / film
-    column = (fine.places[:, 0] * sx - shot.shift[0] - shot.turn * depth) / (scale * pitch) + film / 2 - 0.5
-    row = -(fine.places[:, 2] * sz - shot.shift[1]) / (scale * pitch) + film / 2 - 0.5
-    weight = fine.mass * np.float32(sx * sy * sz) / (scale * pitch) ** 2
-    return gaussian_filter(splat(row, column, weight, film), 0.75)
+    depth = places[:, 1] * sy
+    pixel_mm = magnification(shot, depth) * (shot.field_mm / film)
+    column = (places[:, 0] * sx - shot.shift[0] - shot.turn * depth) / pixel_mm + film / 2 - 0.5
+    row = -(places[:, 2] * sz - shot.shift[1]) / pixel_mm + film / 2 - 0.5
+    return row, column, pixel_mm
 
 
 def splat(row: Array, column: Array, weight: Array, film: int) -> Array:

@@ -19,7 +19,7 @@ MOST = 4096  # images in one call
 
 class Sampler(PythonModel):
     # MLflow calls these two by the names of their parameters, and takes type hints for a schema
-    def load_context(self, context):  # type: ignore[no-untyped-def]
+    def load_context(self, context):
         from medgan.gan.checkpoint import load_generator
 
         folder = Path(context.artifacts["checkpoint"])
@@ -28,7 +28,7 @@ class Sampler(PythonModel):
         self.classes = [str(name) for name in state["classes"]]
         self.shares = [float(share) for share in state["proportions"]]
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+    def predict(self, context, model_input, params=None):
         from medgan.gan.sample import sample
 
         given = params or {}

@@ -151,7 +151,7 @@ def open_client(uri: str) -> Any:
     from mlflow import environment_variables as knobs
 
     # by default 7 retries of 120 s each: a dead server would hold a caller for minutes
-    knobs.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(2)
+    knobs.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)
     knobs.MLFLOW_HTTP_REQUEST_TIMEOUT.set(20)
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 

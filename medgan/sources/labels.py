@@ -97,12 +97,9 @@ def require_table(data: bytes) -> Table:
 
 
 def table_names(names: Iterable[str]) -> list[str]:
-    """Where a label table may lie: at the top, or in the one folder that holds everything."""
-    names = list(names)
-    tops = {name.partition("/")[0] for name in names if "/" in name}
-    places = [""] + ([f"{next(iter(tops))}/"] if len(tops) == 1 else [])
-    present = set(names)
-    return [place + table for place in places for table in TABLE_NAMES if place + table in present]
+    """Where label tables may lie: at the top, or in a folder at the top; the preferred name first."""
+    near = [name for name in names if name.count("/") < 2 and PurePosixPath(name).name in TABLE_NAMES]
+    return sorted(near, key=lambda name: (name.count("/"), TABLE_NAMES.index(PurePosixPath(name).name), name))
 
 
 def companions(pictures: Iterable[str]) -> set[str]:

@@ -8,7 +8,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 from medgan.dicom.index import Header, read_header, whole
@@ -17,6 +17,7 @@ from medgan.sources.archive import list_tar, list_zip
 from medgan.sources.entry import Entry, Limits
 from medgan.sources.folder import file_entry, list_folder
 from medgan.sources.labels import (
+    MAX_TABLE,
     Hints,
     Table,
     class_folders,
@@ -104,11 +105,11 @@ def open_source(address: str, *, labels: Path | None = None) -> Source:
         raise SourceError("this kind of address is not supported; give a folder, a zip or tar archive, or a file")
     path = Path(address).expanduser()
     entries = _entries(path)
-    table, taken = _table(entries, labels)
-    entries = [entry for entry in entries if entry.name != taken]
+    tables, taken = _tables(entries, labels)
+    entries = [entry for entry in entries if entry.name not in taken]
     if not entries:
         raise SourceError("the source is empty; expected DICOM files, or PNG, JPEG or NIfTI images")
-    items = _items(entries, table)
+    items = _items(entries, tables)
     pictures = [item for item in items if not item.companion and _is_image(item.locator)]
     unit: Unit = "image" if any(not item.hints.patient_id for item in pictures) else "patient"
     return Source(str(path.resolve()), unit, items)
@@ -136,34 +137,45 @@ def _entries(path: Path) -> list[Entry]:
     return [file_entry(path, path.name)]
 
 
-def _table(entries: list[Entry], labels: Path | None) -> tuple[Table | None, str | None]:
-    """The label table, and the name of the entry that it took."""
+def _tables(entries: list[Entry], labels: Path | None) -> tuple[list[Table], set[str]]:
+    """The label tables, at most one a folder, and the names of the entries that they are."""
     if labels is not None:
         try:
-            return require_table(labels.read_bytes()), None
+            return [require_table(labels.read_bytes())], set()
         except OSError:
             raise SourceError("the file given with --labels cannot be read") from None
     by_name = {entry.name: entry for entry in entries}
+    tables: dict[str, Table] = {}
+    taken = set()
     for name in table_names(by_name):
+        folder = name.rpartition("/")[0]
+        folder += "/" if folder else ""
+        if folder in tables or by_name[name].size > MAX_TABLE:
+            continue
         try:
-            data = by_name[name].read(Limits())
+            table = parse_table(by_name[name].read(Limits()), folder)
         except InputRejected:
             continue
-        folder = PurePosixPath(name).parent.as_posix()
-        if table := parse_table(data, "" if folder == "." else f"{folder}/"):
-            return table, name
-    return None, None
+        if table is not None:
+            tables[folder] = table
+            taken.add(name)
+    return list(tables.values()), taken
 
 
-def _items(entries: list[Entry], table: Table | None) -> tuple[Item, ...]:
+def _hints(name: str, tables: list[Table]) -> Hints:
+    found = (table.find(name) for table in tables if name.startswith(table.folder))
+    return next((hints for hints in found if hints != Hints()), Hints())
+
+
+def _items(entries: list[Entry], tables: list[Table]) -> tuple[Item, ...]:
     pictures = [entry.name for entry in entries if _is_image(entry.name)]
     others = [e.name for e in entries if not _is_image(e.name) and not e.name.lower().endswith(PROSE)]
     # pictures among as many DICOM files are thumbnails and screenshots of them
     aside = companions(pictures) if len(pictures) > len(others) else set(pictures)
-    classes = class_folders(name for name in pictures if name not in aside) if table is None else {}
+    classes = {} if tables else class_folders(name for name in pictures if name not in aside)
     items = []
     for entry in entries:
-        hints = table.find(entry.name) if table else Hints(label=classes.get(entry.name))
+        hints = _hints(entry.name, tables) if tables else Hints(label=classes.get(entry.name))
         items.append(
             Item(entry.name, _stamp(entry.stamp, hints), entry.size, entry, hints, companion=entry.name in aside)
         )

@@ -168,13 +168,14 @@ class _Desk:
     def _look_at(self, item: Item, batch: _Batch) -> None:
         locator = digests.keyed(self.secret, "locator", item.locator)
         self.seen.append((locator, item.stamp))
-        unread = f"{item.stamp}|{self.limits.max_bytes}:{self.limits.max_ratio:g}"
-        if self.known.get(locator) in (item.stamp, unread):
+        # another version, or other limits, may let in what was refused
+        refused = f"{item.stamp}|{VERSION}:{self.limits.max_bytes}:{self.limits.max_ratio:g}"
+        if self.known.get(locator) in (item.stamp, refused):
             self.count("unchanged")
             return
         arrival = self._receive(item, locator, batch.landing)
-        if not arrival.row.sha256:  # not read: other limits may let it in
-            arrival.row = replace(arrival.row, stamp=unread)
+        if arrival.row.state == "quarantined":
+            arrival.row = replace(arrival.row, stamp=refused)
         batch.arrivals.append(arrival)
         batch.size += arrival.row.size
 
@@ -189,7 +190,7 @@ class _Desk:
                 with writable():
                     (landing / f"{name}.dcm").write_bytes(instance.data)
                 if not arrival.files:
-                    arrival.row = replace(arrival.row, **self._keys(instance.header))
+                    arrival.row = self._keyed(arrival.row, instance.header)
                     arrival.label, arrival.unit = instance.label, instance.unit
                 arrival.files.append(name)
         except InputRejected as error:
@@ -197,16 +198,17 @@ class _Desk:
             arrival.files.clear()
         return arrival
 
-    def _keys(self, header: Header) -> dict[str, str]:
+    def _keyed(self, row: Input, header: Header) -> Input:
         if header.patient_id:
             patient = digests.patient_key(self.secret, header.patient_id, header.issuer)
         else:  # nobody knows whose: the study is a unit of its own
             patient = digests.keyed(self.secret, "patient of study", header.study_uid)[: digests.SUBJECT_DIGITS]
-        return {
-            "instance_key": digests.keyed(self.secret, "instance", header.sop_instance_uid),
-            "study_key": digests.study_key(self.secret, header.study_uid),
-            "patient_key": patient,
-        }
+        return replace(
+            row,
+            instance_key=digests.keyed(self.secret, "instance", header.sop_instance_uid),
+            study_key=digests.study_key(self.secret, header.study_uid),
+            patient_key=patient,
+        )
 
     def _seal(
         self, study_key: str, arrivals: list[_Arrival], old: Entry | None, landing: Path
@@ -253,8 +255,8 @@ class _Judge:
         """Set the state in the arrival's row, count it, and note its study when that changes."""
         row = arrival.row
         before = self._same_place_and_content(row)
-        if before is not None:
-            arrival.row = replace(row, state=before.state, reason=before.reason)
+        if before is not None and (before.state != "quarantined" or row.state == "quarantined"):
+            arrival.row = replace(before, stamp=row.stamp)
             if before.state == "ingested":
                 self._relabel(arrival)
             self.desk.count("unchanged")
@@ -280,7 +282,7 @@ class _Judge:
 
     def _same_place_and_content(self, row: Input) -> Input | None:
         """The row of this very input, when only its stamp changed (it was copied, touched or relabelled)."""
-        if row.locator not in self.desk.known or not row.sha256:
+        if row.locator not in self.desk.known:
             return None
         rows = self.desk.ledger.inputs(source=row.source, locator=row.locator, sha256=row.sha256)
         return rows[0] if rows else None

@@ -48,23 +48,30 @@ class Pictures:
 
 def pictures_of(files: Iterable[Path], recipe: PreprocessRecipe) -> Pictures:
     """Bring the images of one study onto the grid of `recipe`. Raises StudyRejected when none is usable."""
-    planes, refused = read_planes(files)
+    planes, unread = read_planes(files)
+    made = pictures_of_planes(planes, recipe)
+    made.refused.update(unread)
+    if not made.pictures:
+        refused = made.refused
+        raise StudyRejected(min(refused, key=lambda r: (-refused[r], r.value), default=Reason.NO_USABLE_SERIES))
+    return made
+
+
+def pictures_of_planes(planes: Iterable[Plane], recipe: PreprocessRecipe) -> Pictures:
+    """The same for planes that were read: possibly no picture at all, every refusal counted."""
     found = sort_planes(planes)
-    refused += found.refused
-    pictures: list[Picture] = []
+    made = Pictures([], Counter(found.refused), found.corrected)
     for stack in found.stacks:
         try:
-            pictures += whole(stack, recipe) if recipe.dims == 3 else slices(stack, recipe)
+            made.pictures.extend(whole(stack, recipe) if recipe.dims == 3 else slices(stack, recipe))
         except StudyRejected as error:
-            refused[error.reason] += 1
+            made.refused[error.reason] += 1
     for plane in found.films:
         try:
-            pictures.append(film(plane, recipe))
+            made.pictures.append(film(plane, recipe))
         except StudyRejected as error:
-            refused[error.reason] += 1
-    if not pictures:
-        raise StudyRejected(min(refused, key=lambda r: (-refused[r], r.value), default=Reason.NO_USABLE_SERIES))
-    return Pictures(pictures, refused, found.corrected)
+            made.refused[error.reason] += 1
+    return made
 
 
 def film(plane: Plane, recipe: PreprocessRecipe) -> Picture:
@@ -90,7 +97,7 @@ def slices(stack: Stack, recipe: PreprocessRecipe) -> list[Picture]:
             None if padding is None else turned(padding, order, flips),
             (spacing[0], spacing[1]),
             recipe.size,
-            recipe.window_hu if plane.modality == "CT" else None,
+            recipe.window_hu if _in_hu(plane) else None,
         )
         pictures.append(_picture(plane, square[None, None], (plane.instance,), recipe))
     return pictures
@@ -110,7 +117,7 @@ def whole(stack: Stack, recipe: PreprocessRecipe) -> list[Picture]:
         outsides.append(np.zeros(page.shape, bool) if outside is None else outside)
     voxels, outside = np.stack(pages), np.stack(outsides)
     plane = stack.planes[0]
-    low, high = recipe.window_hu if plane.modality == "CT" else robust_range(voxels, outside)
+    low, high = recipe.window_hu if _in_hu(plane) else robust_range(voxels, outside)
     bright = window(voxels, low, high)
     bright[outside] = -1.0
     grid = turned(resize_depth(bright, wanted[0]), order, flips)
@@ -125,12 +132,12 @@ def group_name(modality: str, body_part: str, recipe: PreprocessRecipe) -> str:
 
 def _loaded(plane: Plane) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
     """Pixels [H, W] in which more is brighter (in HU for CT), and padding."""
-    if plane.modality == "CT" and not plane.rescaled:
+    if _in_hu(plane) and not plane.rescaled:
         raise StudyRejected(Reason.MISSING_ATTRIBUTE, detail="a CT slice does not say how its values become HU")
     picture, padding, top = values(plane)
     if picture.ndim == 3:
         picture = grey(picture, top)
-    if plane.pixels.photometric == "MONOCHROME1" and plane.modality != "CT":
+    if plane.pixels.photometric == "MONOCHROME1" and not _in_hu(plane):
         picture = -picture
     return picture, padding
 
@@ -157,5 +164,11 @@ def _picture(plane: Plane, image: NDArray[np.float32], instances: tuple[str, ...
     modality = "XR" if plane.modality in RADIOGRAPHS else plane.modality
     modality = modality if modality in MODALITIES else "OT"
     part = folded(plane.body_part)
+    if modality == "CT" and not _in_hu(plane):
+        modality = "OT"  # a picture of a CT slice holds grey levels, which do not belong beside HU
     unit = "HU" if modality == "CT" else "relative"
     return Picture(group_name(modality, part, recipe), stored(image), instances, modality, part, unit)
+
+
+def _in_hu(plane: Plane) -> bool:
+    return plane.modality == "CT" and not plane.picture

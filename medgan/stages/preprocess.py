@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from medgan.cohort.arrays import PARTS, CohortArrays, read_cohort, write_cohort
 from medgan.cohort.assemble import Rows, assemble
 from medgan.cohort.imported import read_npz
 from medgan.cohort.split import side
-from medgan.errors import CorruptArtefact, Reason, StudyRejected, UsageError
+from medgan.dicom.read import Plane, read_planes
+from medgan.errors import CorruptArtefact, Reason, SourceError, StudyRejected, UsageError
 from medgan.home import Home
 from medgan.recipes import PreprocessRecipe
 from medgan.records import Cohort, Quarantined, Sample, Study
-from medgan.stages.onto_grid import Picture, Pictures, pictures_of
+from medgan.stages.onto_grid import Picture, Pictures, pictures_of, pictures_of_planes
 from medgan.stages.rejections import quarantined
+from medgan.volume.crop import inside_square, pad_square
 from medgan.volume.resample import resize, resize_depth
 
 VERSION = 1  # bump when the same study and recipe should give another Sample
@@ -93,28 +96,107 @@ def import_cohort(path: Path, recipe: PreprocessRecipe, home: Home) -> Cohort:
     A Zarr cohort keeps its grid, split and keys; pictures of an npz are brought onto the recipe's grid, split here.
     """
     if path.is_dir():
-        return _seal_zarr(path, recipe, home)
-    if not path.is_file():
+        cohort, inputs = _read_zarr(path)
+    elif path.is_file():
+        cohort, inputs = _read_npz(path, recipe, home)
+    else:
         raise UsageError("no cohort there; expected a packed Zarr cohort (a folder) or an npz file")
-    source = digests.sha256_file(path)
-    rows, unit = read_npz(path, lambda one: digests.patient_key(home.pseudonym_key, one, f"npz {source}"))
-    volumes = rows.images.shape[2] > 1
-    images = np.stack([_onto_grid(image, recipe) for image in rows.images])
-    shape = f"{'3d' if volumes else '2d'}-{recipe.size}"
-    attributes = _attributes(f"OT-ANY-{shape}", "OT", "ANY", "relative", recipe)
-    cohort = assemble(
-        Rows(images, rows.labels, rows.patient_keys),
-        unit=unit,
-        min_class_patients=recipe.min_class_patients,
-        side=lambda key: side(home.pseudonym_key, key, recipe.split),
-        attributes=attributes,
+    key = digests.key(ASSEMBLE, VERSION, inputs, recipe, key=home.key_fingerprint)
+    return _seal(key, cohort, recipe, home)
+
+
+def preprocess_folder(src: Path, dst: Path, recipe: PreprocessRecipe) -> dict[str, Any]:
+    """A folder of DICOM to `dst/GROUP.zarr` and report.json, without a home. Raises UsageError and SourceError.
+
+    Patients are numbered in the order of their study UIDs: the keys in the result say nothing about them.
+    """
+    if dst.exists() and any(dst.iterdir()):
+        raise UsageError("DST exists and is not empty; name a new folder")
+    if not src.is_dir():
+        raise SourceError("SRC is not a folder; expected one with DICOM files")
+    files = sorted(file for file in src.rglob("*") if file.is_file() and not file.is_symlink())
+    planes, refused = read_planes(files)
+    rows: dict[str, list[tuple[str, Picture]]] = defaultdict(list)
+    corrected: Counter[str] = Counter()
+    for key, study in _by_study(planes):
+        made = pictures_of_planes(study, recipe)
+        refused.update(made.refused)
+        corrected.update(made.corrected)
+        for picture in made.pictures:
+            rows[picture.group].append((key, picture))
+    if not rows:
+        raise SourceError(f"no usable picture in {len(files)} files; {_counted(refused) or 'nothing was found'}")
+    dst.mkdir(parents=True, exist_ok=True)
+    for group, some in rows.items():
+        first = some[0][1]
+        cohort = assemble(
+            Rows(np.stack([p.image for _, p in some]), [""] * len(some), [key for key, _ in some]),
+            unit="patient",
+            min_class_patients=recipe.min_class_patients,
+            side=lambda one: side(b"", one, recipe.split),
+            attributes=attributes(group, first.modality, first.body_part, first.unit, recipe),
+        )
+        write_cohort(dst / f"{group}.zarr", cohort, shard=recipe.shard)
+    report = {
+        "files": len(files),
+        "planes": len(planes),
+        "groups": {group: len(some) for group, some in sorted(rows.items())},
+        "refused": {reason.value: count for reason, count in sorted(refused.items())},
+        "corrected": dict(sorted(corrected.items())),
+    }
+    (dst / "report.json").write_bytes(digests.canonical(report))
+    return report
+
+
+def _write_sample(folder: Path, study: Study, found: Pictures, labels: dict[str, str]) -> Sample:
+    """One .npy a group, and samples.json with what belongs to them."""
+    groups: dict[str, list[Picture]] = defaultdict(list)
+    for picture in found.pictures:
+        groups[picture.group].append(picture)
+    about = {}
+    for group, some in groups.items():
+        np.save(folder / f"{group}.npy", np.stack([picture.image for picture in some]), allow_pickle=False)
+        about[group] = {
+            "labels": [_label(picture, labels) for picture in some],
+            "modality": some[0].modality,
+            "body_part": some[0].body_part,
+            "values": some[0].unit,
+        }
+    refused = dict(sorted(found.refused.items()))
+    (folder / "samples.json").write_bytes(
+        digests.canonical(
+            {
+                "schema": 1,
+                # without its owner, two patients with equal pictures would share one artefact
+                "study_key": study.study_key,
+                "patient_key": study.patient_key,
+                "unit": study.unit,
+                "groups": about,
+                "refused": {reason.value: count for reason, count in refused.items()},
+                "corrected": dict(sorted(found.corrected.items())),
+            }
+        )
     )
-    return _sealed(cohort, [source], recipe, home, parents=(), patients=set(rows.patient_keys))
+    return Sample(
+        study_key=study.study_key,
+        patient_key=study.patient_key,
+        digest="",
+        groups={group: len(some) for group, some in sorted(groups.items())},
+        refused=refused,
+        unit=study.unit,
+    )
+
+
+def _label(picture: Picture, labels: dict[str, str]) -> str:
+    """The label of most of the instances a picture was made of; "" when there is none."""
+    votes = Counter(labels[one] for one in picture.instances if labels.get(one))
+    return min(votes, key=lambda label: (-votes[label], label), default="")
 
 
 def _cohort(group: str, samples: list[Sample], recipe: PreprocessRecipe, home: Home) -> Cohort:
     """Read the samples of one group, assemble and seal them; found again when nothing changed."""
-    key = _cohort_key([f"{group} {sample.digest}" for sample in samples], recipe, home)
+    inputs = [sample.digest for sample in samples]
+    key = digests.key(ASSEMBLE, VERSION, inputs, recipe, group=group, key=home.key_fingerprint)
     if found := home.research.made(key, Cohort):
         return found
     pages, labels, keys = [], [], []
@@ -130,10 +212,59 @@ def _cohort(group: str, samples: list[Sample], recipe: PreprocessRecipe, home: H
         unit="image" if any(sample.unit == "image" for sample in samples) else "patient",
         min_class_patients=recipe.min_class_patients,
         side=lambda one: side(home.pseudonym_key, one, recipe.split),
-        attributes=_attributes(group, about["modality"], about["body_part"], about["values"], recipe),
+        attributes=attributes(group, about["modality"], about["body_part"], about["values"], recipe),
     )
-    parents = tuple(sample.digest for sample in samples)
-    return _seal(key, cohort, recipe, home, parents=parents, patients=set(keys))
+    return _seal(key, cohort, recipe, home, parents=inputs, patients=keys)
+
+
+def attributes(group: str, modality: str, body_part: str, values: str, recipe: PreprocessRecipe) -> dict[str, Any]:
+    """What a cohort says of itself; value = stored * scale + offset, in HU or as a share of the picture's range."""
+    low, high = recipe.window_hu if values == "HU" else (0.0, 1.0)
+    return {
+        "schema": 1,
+        "origin": "real",
+        "group": group,
+        "modality": modality,
+        "body_part": body_part,
+        "values": values,
+        "scale": (high - low) / 255,
+        "offset": low,
+    }
+
+
+def _seal(
+    key: str,
+    cohort: CohortArrays,
+    recipe: PreprocessRecipe,
+    home: Home,
+    *,
+    parents: Sequence[str] = (),
+    patients: Sequence[str] | None = None,
+) -> Cohort:
+    """Patients: those of the pictures; a cohort of joined pictures names fewer keys than it has patients."""
+
+    def fill(folder: Path) -> Cohort:
+        write_cohort(folder / "cohort.zarr", cohort, shard=recipe.shard)
+        return record_of(cohort)
+
+    owners = sorted({str(one) for one in (cohort.patient_key if patients is None else patients)})
+    return home.research.make(key, fill, stage=ASSEMBLE, kind=Cohort, parents=parents, patients=owners)
+
+
+def record_of(cohort: CohortArrays) -> Cohort:
+    """What travels of a cohort; the digest comes with its sealing."""
+    parts = np.bincount(cohort.split, minlength=len(PARTS))
+    return Cohort(
+        origin=cohort.attributes.get("origin", "real"),
+        digest="",
+        group=str(cohort.attributes.get("group", "OT-ANY")),
+        count=len(cohort),
+        patients=len(set(cohort.patient_key.tolist())),
+        shape=cohort.images.shape[1:],
+        classes=cohort.classes,
+        splits={name: int(count) for name, count in zip(PARTS, parts, strict=True)},
+        unit=cohort.attributes.get("unit", "patient"),
+    )
 
 
 def _page(file: Path) -> np.ndarray[Any, Any]:
@@ -146,62 +277,54 @@ def _page(file: Path) -> np.ndarray[Any, Any]:
     return page
 
 
-def _seal_zarr(path: Path, recipe: PreprocessRecipe, home: Home) -> Cohort:
+def _read_zarr(path: Path) -> tuple[CohortArrays, list[str]]:
     try:
         cohort = read_cohort(path)
     except CorruptArtefact:
         raise UsageError("the folder is not a packed cohort, or is damaged; pictures are taken in by ingest") from None
-    if not len(cohort) or max(cohort.split) >= len(PARTS) or max(cohort.label) >= len(cohort.classes):
+    if not len(cohort) or cohort.split.max() >= len(PARTS) or cohort.label.max() >= len(cohort.classes):
         raise UsageError("the cohort holds no image, or labels and parts that it does not name")
-    columns = [cohort.images, cohort.label, cohort.split]
+    columns = [cohort.images, cohort.label, cohort.split, cohort.patient_key]
     content = digests.sha256(b"".join(np.ascontiguousarray(column).tobytes() for column in columns))
-    keys = sorted({str(key) for key in cohort.patient_key})
-    return _sealed(cohort, [content, *cohort.classes, *keys], recipe, home, parents=(), patients=set(keys))
+    return cohort, [content, digests.sha256(digests.canonical([*cohort.classes, cohort.attributes]))]
 
 
-def _sealed(
-    cohort: CohortArrays,
-    inputs: list[str],
-    recipe: PreprocessRecipe,
-    home: Home,
-    *,
-    parents: tuple[str, ...],
-    patients: set[str],
-) -> Cohort:
-    return _seal(_cohort_key(inputs, recipe, home), cohort, recipe, home, parents=parents, patients=patients)
-
-
-def _cohort_key(inputs: list[str], recipe: PreprocessRecipe, home: Home) -> str:
-    return digests.key(ASSEMBLE, VERSION, inputs, recipe, key=home.key_fingerprint)
-
-
-def _seal(
-    key: str,
-    cohort: CohortArrays,
-    recipe: PreprocessRecipe,
-    home: Home,
-    *,
-    parents: tuple[str, ...],
-    patients: set[str],
-) -> Cohort:
-    def fill(folder: Path) -> Cohort:
-        write_cohort(folder / "cohort.zarr", cohort, shard=recipe.shard)
-        return record_of(cohort)
-
-    return home.research.make(key, fill, stage=ASSEMBLE, kind=Cohort, parents=parents, patients=sorted(patients))
-
-
-def record_of(cohort: CohortArrays, digest: str = "") -> Cohort:
-    """What travels of a cohort."""
-    parts = np.bincount(cohort.split, minlength=len(PARTS))
-    return Cohort(
-        origin=cohort.attributes.get("origin", "real"),
-        digest=digest,
-        group=str(cohort.attributes.get("group", "OT-ANY")),
-        count=len(cohort),
-        patients=len(set(cohort.patient_key.tolist())),
-        shape=cohort.images.shape[1:],
-        classes=cohort.classes,
-        splits={name: int(count) for name, count in zip(PARTS, parts, strict=True)},
-        unit=cohort.attributes.get("unit", "patient"),
+def _read_npz(path: Path, recipe: PreprocessRecipe, home: Home) -> tuple[CohortArrays, list[str]]:
+    source = digests.sha256_file(path)
+    rows, unit = read_npz(path, lambda one: digests.patient_key(home.pseudonym_key, one, f"npz {source}"))
+    images = np.stack([_regridded(image, recipe) for image in rows.images])
+    dims = 3 if images.shape[2] > 1 else 2
+    cohort = assemble(
+        Rows(images, rows.labels, rows.patient_keys),
+        unit=unit,
+        min_class_patients=recipe.min_class_patients,
+        side=lambda key: side(home.pseudonym_key, key, recipe.split),
+        attributes=attributes(f"OT-ANY-{dims}d-{recipe.size}", "OT", "ANY", "relative", recipe),
     )
+    return cohort, [source]
+
+
+def _regridded(image: np.ndarray[Any, Any], recipe: PreprocessRecipe) -> np.ndarray[Any, Any]:
+    """[1, D, H, W] stored integers, on the recipe's grid, aspect kept; a single slice stays one."""
+    depth = recipe.depth if image.shape[1] > 1 else 1
+    height, width = inside_square(image.shape[2], image.shape[3], recipe.size)
+    grid = resize_depth(resize(image[0].astype(np.float32), height, width), depth)
+    squares = np.stack([pad_square(page, recipe.size, 0.0) for page in grid])
+    return np.rint(squares)[None].astype(image.dtype)
+
+
+def _by_study(planes: Sequence[Plane]) -> list[tuple[str, list[Plane]]]:
+    """Planes of each study with the number of its patient as 32 hex digits."""
+    studies: dict[str, list[Plane]] = defaultdict(list)
+    for plane in planes:
+        studies[str(plane.pixels.header.get("StudyInstanceUID", ""))].append(plane)
+    numbers: dict[str, int] = {}
+    numbered = []
+    for uid in sorted(studies):
+        patient = str(studies[uid][0].pixels.header.get("PatientID", "") or uid)
+        numbered.append((f"{numbers.setdefault(patient, len(numbers) + 1):032x}", studies[uid]))
+    return numbered
+
+
+def _counted(refused: Counter[Reason]) -> str:
+    return ", ".join(f"{reason.value} ({count})" for reason, count in refused.most_common(3))
