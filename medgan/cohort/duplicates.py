@@ -44,10 +44,9 @@ def _thumbnails(images: NDArray[np.integer]) -> NDArray[np.float32]:
     middle = images.reshape(len(images), -1, *images.shape[-2:])
     middle = middle[:, middle.shape[1] // 2]
     thumbs = np.stack([_means(picture.astype(np.float32), THUMB, THUMB) for picture in middle])
-    low = thumbs.min(axis=(1, 2), keepdims=True)
+    low: NDArray[np.float32] = thumbs.min(axis=(1, 2), keepdims=True)
     spread = np.maximum(thumbs.max(axis=(1, 2), keepdims=True) - low, 1e-6)
-    stretched: NDArray[np.float32] = ((thumbs - low) * (255 / spread)).astype(np.float32)
-    return stretched
+    return np.asarray((thumbs - low) * (255 / spread), dtype=np.float32)
 
 
 def _hashes(thumbs: NDArray[np.float32]) -> NDArray[np.uint64]:

@@ -81,7 +81,8 @@ class Gate:
         most = max(len(release), 64)
         self.level, self.n_train = level, len(train)
         self.replayed = _some(len(train), most, rng)
-        replay, honest = train.images[self.replayed], fresh.images[_some(len(fresh), most, rng)]
+        chosen = _some(len(fresh), most, rng)
+        replay, honest = train.images[self.replayed], fresh.images[chosen]
         offered = {
             "release": release.images,
             "audit": audit.images,
@@ -105,8 +106,8 @@ class Gate:
         honest_r = self.nearness[self.columns["audit"]]
         self.cut = BLOCK * float(honest_r.min()) if len(honest_r) else 0.0
         # several films of one patient are not independent draws: one each, the first
-        first = np.unique(self.patient[len(train) :], return_index=True)[1]
-        self.honest_r = honest_r[first]
+        self.honest_r = honest_r[np.unique(self.patient[len(train) :], return_index=True)[1]]
+        self.lone_fresh = np.unique(fresh.owner[chosen], return_index=True)[1]
 
     def patients(self, columns: Index, *, leave_out: Index | None = None) -> tuple[Floats, Floats]:
         """The calibrated distance of each TRAIN and each AUDIT patient to an offered set."""
@@ -118,12 +119,13 @@ class Gate:
         np.minimum.at(nearest, self.patient, each)
         return nearest[self.member], nearest[~self.member]
 
-    def weigh(self, columns: Index) -> Evidence:
-        """Every test on one offered set."""
+    def weigh(self, columns: Index, *, lone: Index | None = None) -> Evidence:
+        """Every test on one offered set; `lone` are the positions in it that are independent of each other."""
         members, others = self.patients(columns)
-        return self._evidence(members, others, self.nearness[columns])
+        return self._evidence(members, others, self.nearness[columns], lone)
 
-    def _evidence(self, members: Floats, others: Floats, nearness: Floats) -> Evidence:
+    def _evidence(self, members: Floats, others: Floats, each: Floats, lone: Index | None = None) -> Evidence:
+        nearness = each if lone is None else each[lone]
         found = {
             "patient_rank": ranks.mann_whitney(members, others),
             "patient_top": ranks.top(members, others),
@@ -136,7 +138,7 @@ class Gate:
             for name, (s, p) in found.items()
         ]
         epsilon, _, _ = ranks.guessed_epsilon(members, others)
-        return Evidence(tests, np.flatnonzero(nearness < self.cut), epsilon, members, others)
+        return Evidence(tests, np.flatnonzero(each < self.cut), epsilon, members, others)
 
     def mates(self) -> Evidence | None:
         """Second pictures of TRAIN patients offered, their own rows left out; None when there are too few."""
@@ -233,9 +235,9 @@ def _controls(gate: Gate, max_epsilon: float, rng: np.random.Generator) -> list[
         ("mixture_20", "positive", gate.weigh(gate.mixture(copies, rng))),
         ("one_copy", "positive", gate.weigh(gate.mixture(columns["verbatim"][:1], rng))),
         ("patient_mates", "positive", gate.mates()),
-        ("fresh", "negative", gate.weigh(columns["fresh"])),
-        ("fresh_treated", "negative", gate.weigh(columns["fresh_treated"])),
-        ("fresh_shrunk", "negative", gate.weigh(columns["fresh_shrunk"])),
+        ("fresh", "negative", gate.weigh(columns["fresh"], lone=gate.lone_fresh)),
+        ("fresh_treated", "negative", gate.weigh(columns["fresh_treated"], lone=gate.lone_fresh)),
+        ("fresh_shrunk", "negative", gate.weigh(columns["fresh_shrunk"], lone=gate.lone_fresh)),
     ]
     return [
         {
@@ -252,7 +254,7 @@ def _controls(gate: Gate, max_epsilon: float, rng: np.random.Generator) -> list[
 
 def _answer(card: dict[str, Any], *, smallest_leak: float, max_epsilon: float) -> tuple[str, list[str]]:
     against = [
-        f"{test['name']}: training patients are nearer to the release than unseen ones (p {test['p']:.2g})"
+        f"{test['name']}: training patients are nearer to the release (p {test['p']:.2g} < {test['level']:.2g})"
         for test in card["tests"]
         if test["p"] < test["level"]
     ]
@@ -267,8 +269,12 @@ def _answer(card: dict[str, Any], *, smallest_leak: float, max_epsilon: float) -
     ]
     leak = card["smallest_leak"]
     if leak is None or leak > smallest_leak:
-        seen = "no share of copied training patients" if leak is None else f"no less than {leak:.0%} copied patients"
-        unsure.append(f"{seen} would be seen, allowed is {smallest_leak:.0%}; more patients are needed")
+        seen = (
+            "no leak of any size would be seen"
+            if leak is None
+            else f"a leak below {leak:.0%} of the training patients would not be seen"
+        )
+        unsure.append(f"{seen}, allowed is {smallest_leak:.0%}; more patients are needed")
     if card["looks"] > MAX_LOOKS:
         unsure.append(f"the audit part was opened {card['looks']} times, at most {MAX_LOOKS} count; renew it")
     return ("reject" if against else "inconclusive" if unsure else "accept"), against + unsure

@@ -20,6 +20,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from medgan.deid.sheets import Box, Gray
 
+PIXEL_TAG = 0x7FE00010
+PIXEL_TAGS = (0x7FE00008, 0x7FE00009, PIXEL_TAG)
 TOO_MANY_BYTES = 1 << 31  # decoded, of one instance
 FAINT_RANGE = 0.6  # a narrower bulk of the histogram gets a rendering of its own
 VOLUME_MODALITIES = ("CT", "MR", "PT")

@@ -183,6 +183,14 @@ def removed_concepts() -> dict[tuple[str, str], frozenset[str]]:
 
 
 @cache
+def identity_tags() -> frozenset[int]:
+    """Text attributes that name a person, place, device or case: rows that no cleaning option softens."""
+    softer = ("clean_desc", "retain_patient_chars", "retain_long_modif_dates")
+    plain = (tag for tag, row in _rows().items() if not any(row[column] for column in softer))
+    return frozenset(tag for tag in plain if dictionary_vr(tag) in TEXT_VRS or dictionary_vr(tag) == "AE")
+
+
+@cache
 def dictionary_vr(tag: int) -> str:
     """The VR of PS3.6 for a tag, "" when it is not in the dictionary; "US or SS" and the like become the first."""
     entry = DicomDictionary.get(tag)

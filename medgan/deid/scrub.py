@@ -27,6 +27,7 @@ from medgan.deid.profile import (
     Profile,
     dictionary_vr,
     fixed_length,
+    identity_tags,
     keyword,
     removed_concepts,
 )
@@ -231,23 +232,28 @@ def new_meta(ds: Dataset, transfer_syntax: str) -> FileMetaDataset:
     return meta
 
 
-NAME_TAGS = (0x00100010, 0x00080090, 0x00081048, 0x00081050, 0x00081060, 0x00081070, 0x00101001, 0x00101005, 0x00101060)
-VALUE_TAGS = (
-    *(0x00100020, 0x00101000, 0x00101040, 0x00102154, 0x00080050, 0x00200010, 0x00080080, 0x00080081),
-    *(0x00080092, 0x00080094, 0x00081010, 0x00081040, 0x00181000, 0x00380010, 0x00400253, 0x00402016, 0x00402017),
-)
-
-
 def identity(ds: Dataset) -> tuple[set[str], set[str]]:
-    """(names, other values) of people and places in the top level of one instance."""
+    """(names, other identifying values) of people, places and devices, at every depth of one instance."""
+    names: set[str] = set()
+    values: set[str] = set()
+    _identity(ds, names, values, 0)
+    return names, values
+
+
+def _identity(ds: Dataset, names: set[str], values: set[str], depth: int) -> None:
+    if depth > DEEPEST:
+        raise RecursionError
     encodings = getattr(ds, "_character_set", None)
-    return _texts(ds, NAME_TAGS, encodings), _texts(ds, VALUE_TAGS, encodings)
-
-
-def _texts(ds: Dataset, tags: tuple[int, ...], encodings: Any) -> set[str]:
-    found = (ds._dict.get(tag) for tag in tags)  # type: ignore[call-overload]
-    texts = (_decoded(_raw(element), encodings) for element in found if element is not None)
-    return {part.strip() for text in texts for part in text.split("\\") if part.strip()}
+    for tag, element in list(ds._dict.items()):
+        if tag >> 16 & 1:
+            continue
+        vr = dictionary_vr(tag)
+        if vr == "SQ":
+            for item in _items(ds, tag) or ():
+                _identity(item, names, values, depth + 1)
+        elif vr == "PN" or tag in identity_tags():
+            text = _decoded(_raw(element), encodings)
+            (names if vr == "PN" else values).update(part.strip() for part in text.split("\\") if part.strip())
 
 
 def _raw(element: Any) -> bytes:

@@ -75,15 +75,21 @@ def whole(data: bytes) -> bytes:
         found = structure.walk(data, 0, syntax)
     except InputRejected:
         raise InputRejected(Reason.NOT_DICOM) from None
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = PydicomUID(_uid(found, SOP_CLASS))
-    meta.MediaStorageSOPInstanceUID = PydicomUID(_uid(found, SOP_INSTANCE))
-    meta.TransferSyntaxUID = PydicomUID(syntax)
-    meta.ImplementationClassUID = PydicomUID(IMPLEMENTATION)
+    return bytes(128) + b"DICM" + _meta(_uid(found, SOP_CLASS), _uid(found, SOP_INSTANCE), syntax) + data
+
+
+def _meta(sop_class: str, sop_instance: str, syntax: str) -> bytes:
+    """A file meta group."""
     file = DicomBytesIO()
     file.is_little_endian, file.is_implicit_VR = True, False
-    write_file_meta_info(file, meta)
-    return bytes(128) + b"DICM" + file.getvalue() + data
+    with warnings.catch_warnings(action="ignore"):  # pydicom's warnings quote values
+        meta = FileMetaDataset()
+        meta.MediaStorageSOPClassUID = PydicomUID(sop_class)
+        meta.MediaStorageSOPInstanceUID = PydicomUID(sop_instance)
+        meta.TransferSyntaxUID = PydicomUID(syntax)
+        meta.ImplementationClassUID = PydicomUID(IMPLEMENTATION)
+        write_file_meta_info(file, meta)
+    return file.getvalue()
 
 
 def read_header(data: bytes, *, room: int = 2 << 30) -> Header:
@@ -198,8 +204,7 @@ def _text(raw: bytes | None, charsets: bytes) -> str:
         return ""
     if raw.isascii() and b"\x1b" not in raw:
         return _ascii(raw)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote values
+    with warnings.catch_warnings(action="ignore"):  # pydicom's warnings quote values
         try:
             encodings = convert_encodings(_ascii(charsets).split("\\"))
             return str(decode_bytes(raw, encodings, TEXT_VR_DELIMS)).strip("\0 ")

@@ -151,7 +151,7 @@ def _plane(header: Dataset, pixels: Pixels, frame: int, groups: tuple[Dataset, .
         instance=str(header.SOPInstanceUID),
         series=str(header.SeriesInstanceUID),
         frame_of_reference=str(header.get("FrameOfReferenceUID", "")),
-        picture=_text(header.get("ConversionType")) == "WSD" and str(header.get("SOPClassUID")) == SECONDARY_CAPTURE,
+        picture=_is_picture(header),
         modality=str(header.get("Modality", "OT") or "OT").strip().upper(),
         body_part=_text(get("BodyPartExamined")) or _text(get("AnatomicRegion")),
         image_type=tuple(str(word).strip().upper() for word in _many(get.frame_type() or header.get("ImageType"))),
@@ -164,6 +164,15 @@ def _plane(header: Dataset, pixels: Pixels, frame: int, groups: tuple[Dataset, .
         number=int(_number(header.get("InstanceNumber"), 0.0)),
         tilt_deg=_number(get("GantryDetectorTilt", "CTGeometrySequence"), 0.0),
         phase=_phase(get),
+    )
+
+
+def _is_picture(header: Dataset) -> bool:
+    """Screens saved on a workstation are Secondary Capture too, but say what they show in a third value."""
+    return (
+        str(header.get("SOPClassUID")) == SECONDARY_CAPTURE
+        and _text(header.get("ConversionType")) == "WSD"
+        and len(_many(header.get("ImageType"))) < 3
     )
 
 

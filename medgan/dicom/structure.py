@@ -77,12 +77,14 @@ def inflate(data: bytes, *, room: int) -> bytes:
     """A deflated data set. Raises InputRejected (unsafe_file) when it would not fit into `room` bytes."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
-        whole = stream.decompress(data, room)
-        if stream.unconsumed_tail:
-            raise InputRejected(Reason.UNSAFE_FILE)
-        return whole + stream.flush()
+        whole = stream.decompress(data, room + 1)
     except zlib.error:
         raise InputRejected(Reason.UNREADABLE) from None
+    if len(whole) > room:
+        raise InputRejected(Reason.UNSAFE_FILE)
+    if not stream.eof:
+        raise InputRejected(Reason.UNREADABLE)
+    return whole
 
 
 def walk(data: bytes, start: int, syntax: str) -> Structure:

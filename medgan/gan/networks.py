@@ -124,9 +124,9 @@ class Generator(nn.Module):
         self.basis = nn.Parameter(torch.randn(widths[0], *design.start, generator=rng))
         self.blocks = nn.ModuleList(Block(dims, width, len(widths), rng) for width in widths)
         self.changes = nn.ModuleList(_change(dims, a, b, rng) for a, b in zip(widths, widths[1:], strict=False))
-        self.last = Conv(dims, widths[-1], design.shape[0], rng)
-        # the sub-pixel filters of a channel start equal: no checkerboard
-        self.last.weight = nn.Parameter(self.last.weight.detach().repeat_interleave(design.head**dims, dim=0))
+        self.coarse = Conv(dims, widths[-1], design.shape[0], rng)
+        # sub-pixels start at zero beside a smooth coarse image: neither checkerboard nor blocks to unlearn
+        self.fine = Conv(dims, widths[-1], design.shape[0] * design.head**dims, rng, gain=0.0)
 
     def forward(self, z: Tensor, c: Tensor) -> Tensor:
         """z float32 [N, latent], c float32 [N, num_classes + 1] -> float32 [N, C, D, H, W], not clamped."""
@@ -137,10 +137,11 @@ class Generator(nn.Module):
         for index, block in enumerate(self.blocks):
             if index:
                 x = self.changes[index - 1](x)
-                x = F.interpolate(x, scale_factor=2.0, mode=SMOOTH[dims], align_corners=False)
+                x = _enlarged(x, 2, dims)
             x = block(x)
         with torch.autocast(z.device.type, enabled=False):
-            return shuffle(self.last(x.float()), self.design.head, dims).view(-1, *self.shape)
+            coarse = _enlarged(self.coarse(x.float()), self.design.head, dims)
+            return (coarse + shuffle(self.fine(x.float()), self.design.head, dims)).view(-1, *self.shape)
 
 
 class Discriminator(nn.Module):
@@ -248,6 +249,10 @@ def build_generator(design: Design, rng: torch.Generator) -> AnyGenerator:
 
 def build_discriminator(design: Design, rng: torch.Generator) -> AnyDiscriminator:
     return Discriminator(design, rng) if design.kind == "residual" else DenseDiscriminator(design, rng)
+
+
+def _enlarged(x: Tensor, factor: int, dims: int) -> Tensor:
+    return F.interpolate(x, scale_factor=float(factor), mode=SMOOTH[dims], align_corners=False)
 
 
 def shuffle(x: Tensor, factor: int, dims: int) -> Tensor:

@@ -200,6 +200,9 @@ def plane(ds: Dataset, origin_mm: tuple[float, float, float], pixel_mm: float, s
 def slice_at(ds: Dataset, k: int, origin_mm: tuple[float, float, float], slice_mm: float) -> None:
     """What slice k (from 0, feet to head) has of its own."""
     x, y, z = origin_mm
+    for keyword in ("InstanceNumber", "SOPInstanceUID", "ImagePositionPatient", "SliceLocation"):
+        if keyword in ds:
+            delattr(ds, keyword)  # elements are shared with the datasets of earlier slices; a new one is not
     ds.InstanceNumber = str(k + 1)
     ds.SOPInstanceUID = f"{ds.SeriesInstanceUID}.{k + 1}"
     ds.ImagePositionPatient = [f"{x:.3f}", f"{y:.3f}", f"{z + k * slice_mm:.3f}"]

@@ -121,7 +121,7 @@ def draw_person(rng: np.random.Generator, index: int, sex: str, birth: datetime.
         issuer="EASTMERE-PAS" if index % 3 == 0 else "",
         other_id=f"NHI{rng.integers(1_000_000, 9_999_999)}{index:04d}",
         address=f"{rng.integers(2, 399)} {rng.choice(STREETS)}, Eastmere",
-        phone=f"+999 {rng.integers(200, 999)} {rng.integers(1000, 9999)} {rng.integers(100, 999)}",
+        phone=f"+999-{rng.integers(200, 999)}-{rng.integers(1_000_000, 9_999_999)}",
         hospital=hospital,
         doctor=str(rng.choice(DOCTORS)),
         operator=str(rng.choice(OPERATORS)),

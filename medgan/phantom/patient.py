@@ -93,7 +93,7 @@ def visits(rng: np.random.Generator, person: Person, first: datetime.date) -> li
                 date=date,
                 time=datetime.time(int(rng.integers(7, 19)), int(rng.integers(60)), int(rng.integers(60))),
                 age=(date - person.birth).days * 100 // 36525,
-                accession=f"ACC{date.year}{person.index:05d}{number}{rng.integers(100, 999)}",
+                accession=f"A{date:%y}{person.index:05d}{number}{rng.integers(100, 999)}",
                 before=found[-1].date if found else None,
                 chatty=bool(rng.random() < CHATTY_SHARE),
             )

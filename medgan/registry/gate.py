@@ -5,9 +5,11 @@ scorecard.json, schema 1 (cohort/scorecard.py writes it):
     schema, group, unit, answer, reasons, counts{...}
     fidelity   fd, fd_floor_mean, fd_floor_sd, fd_ratio, kid, precision, recall, density, coverage, n, features,
                baseline {fd, fd_ratio, coverage, recall} or null
+               untrained {...}: the same by a network that learned nothing
     utility    tstr_auc, trtr_auc, n, or null
     privacy    answer, reasons, unit, tests, smallest_leak, smallest_leak_patients, epsilon_lower,
                membership_auc [low, mid, high], tpr_at_fpr1 [low, mid, high], controls, flagged, looks
+               smallest_leak is null when no leak of any size would be seen
     power      [[share of training patients copied, share of trials detected], ...]
 
 The gate does not believe the answers that a scorecard gives about itself: it reads the evidence again.
@@ -135,15 +137,12 @@ def _sight(card: dict[str, Any], *, smallest_leak: float, max_epsilon: float) ->
         raise _Unusable("the lower bound of epsilon is below zero")
     if epsilon > max_epsilon:
         findings.append(("reject", f"epsilon is at least {epsilon:.2f}, allowed is {max_epsilon:.2f}"))
-    leak = _number(card, "privacy", "smallest_leak")
-    if not 0 < leak <= smallest_leak:
-        findings.append(
-            (
-                "inconclusive",
-                f"a leak of less than {min(leak, 1):.0%} of the training patients would not be seen, "
-                f"allowed is {smallest_leak:.0%}; more patients are needed",
-            )
-        )
+    leak = _get(card, "privacy", "smallest_leak")
+    if leak is None:
+        findings.append(("inconclusive", f"no leak of any size would be seen{_allowed(smallest_leak)}"))
+    elif not 0 < _number(card, "privacy", "smallest_leak") <= smallest_leak:
+        seen = f"a leak below {leak:.0%} of the training patients would not be seen"
+        findings.append(("inconclusive", f"{seen}{_allowed(smallest_leak)}"))
     looks = _number(card, "privacy", "looks")
     if not 1 <= looks <= MAX_LOOKS:
         findings.append(
@@ -154,6 +153,10 @@ def _sight(card: dict[str, Any], *, smallest_leak: float, max_epsilon: float) ->
         if not isinstance(interval, list) or len(interval) != 3 or not all(_finite(value) for value in interval):
             raise _Unusable(f"privacy.{name} is not an interval of three numbers")
     return findings
+
+
+def _allowed(smallest_leak: float) -> str:
+    return f", allowed is {smallest_leak:.0%}; more patients are needed"
 
 
 def _own_answers(card: dict[str, Any]) -> list[tuple[Answer, str]]:

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from typing import Any
 
 from medgan import digest as digests
 from medgan.errors import CorruptArtefact, MedganError, UsageError
-from medgan.registry.tracking import database, experiment_id, open_client
+from medgan.registry.tracking import database, experiment_id, open_client, quiet
 
 FILES = ("generator.safetensors", "state.json")
 SERVED = ("medgan.gan.checkpoint", "medgan.gan.sample", "medgan.gan.labels")  # what serving.py imports
@@ -301,7 +302,9 @@ def _mlflow_at(uri: str) -> Iterator[None]:
     mlflow.set_tracking_uri(uri)
     sys.dont_write_bytecode = True  # what is stored is what was written, without traces of this machine
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # asks for type hints, which it then cannot use
+            yield
     finally:
         mlflow.set_tracking_uri(address)
         sys.path[:], sys.dont_write_bytecode = path, cached
@@ -310,6 +313,7 @@ def _mlflow_at(uri: str) -> Iterator[None]:
 @contextmanager
 def _reachable() -> Iterator[None]:
     """Turn MLflow's and its database's errors into one of the world's, to be retried."""
+    quiet()
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 

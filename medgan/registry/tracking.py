@@ -27,6 +27,7 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 SHIPPED = "medgan.shipped"
 SPOOL = "medgan.spool"
@@ -127,6 +128,7 @@ def ship(spool: Path, uri: str, *, experiment: str = "medgan") -> Shipped:
 
     Raises ConnectionError (one of the world's errors: retry later) when MLflow is away or refuses.
     """
+    quiet()
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -145,8 +147,7 @@ def ship(spool: Path, uri: str, *, experiment: str = "medgan") -> Shipped:
 
 def open_client(uri: str) -> Any:
     """An MLflow client for `uri`, with no telemetry and little patience for a dead server."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
+    quiet()
     import mlflow
     from mlflow import environment_variables as knobs
 
@@ -154,6 +155,12 @@ def open_client(uri: str) -> Any:
     knobs.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)
     knobs.MLFLOW_HTTP_REQUEST_TIMEOUT.set(20)
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def quiet() -> None:
+    """Before MLflow is imported, when it reads these: no telemetry, and nothing on standard output but ours."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
 
 
 def experiment_id(client: Any, uri: str, name: str) -> str:

@@ -59,10 +59,6 @@ class Table:
         base = PurePosixPath(name).name
         return self.names.get(base) or self.names.get(stem(base)) or Hints()
 
-    @property
-    def has_patients(self) -> bool:
-        return any(row.patient_id for row in self.rows.values())
-
 
 def parse_table(data: bytes, folder: str = "") -> Table | None:
     """A table from CSV bytes (comma, semicolon or tab). None without a file column and a label or patient."""
@@ -152,9 +148,10 @@ def _columns(header: Iterable[str | None]) -> dict[str, str]:
 
 
 def _hints(row: dict[str, str | None], columns: dict[str, str]) -> Hints:
-    values = {ours: (row.get(theirs) or "").strip()[:MAX_LABEL] for ours, theirs in columns.items() if ours != "file"}
-    label = cleaned(values.pop("label", None))
-    return Hints(label=label, **values)
+    values = {ours: cleaned(row.get(theirs)) or "" for ours, theirs in columns.items() if ours != "file"}
+    label = values.pop("label", "") or None
+    # a backslash would make two values of one
+    return Hints(label=label, **{ours: value.replace("\\", "/") for ours, value in values.items()})
 
 
 def _add(table: Table, file: str, hints: Hints) -> None:

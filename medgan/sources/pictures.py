@@ -6,6 +6,7 @@ import hashlib
 import io
 import re
 import struct
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ def grey(data: bytes) -> tuple[NDArray[np.unsignedinteger], bool]:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise InputRejected(Reason.UNSAFE_FILE)
             lossy = image.format == "JPEG"
@@ -59,6 +60,8 @@ def grey(data: bytes) -> tuple[NDArray[np.unsignedinteger], bool]:
 def described(digest: str, hints: Hints, *, sop_class: str, instance: int) -> Dataset:
     """What every image from outside DICOM carries. UIDs come from the content: the same picture, the same image."""
     dataset = Dataset()
+    if not hints.patient_id.isascii():
+        dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.SOPClassUID = UID(sop_class)
     dataset.SOPInstanceUID = content_uid(f"{digest}/instance/{instance}")
     dataset.StudyInstanceUID = content_uid(f"{digest}/study")

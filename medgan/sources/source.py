@@ -106,6 +106,8 @@ def open_source(address: str, *, labels: Path | None = None) -> Source:
     path = Path(address).expanduser()
     entries = _entries(path)
     tables, taken = _tables(entries, labels)
+    if labels is not None and labels.resolve().is_relative_to(path.resolve()):
+        taken.add(labels.resolve().relative_to(path.resolve()).as_posix())
     entries = [entry for entry in entries if entry.name not in taken]
     if not entries:
         raise SourceError("the source is empty; expected DICOM files, or PNG, JPEG or NIfTI images")

@@ -62,10 +62,12 @@ def _unpacked(data: bytes, limits: Limits) -> bytes:
     stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
         whole = stream.decompress(data, limits.room(len(data)) + 1)
-        limits.check(len(whole), len(data))
-        return whole + stream.flush()
     except zlib.error:
         raise InputRejected(Reason.UNREADABLE_PICTURE) from None
+    limits.check(len(whole), len(data))
+    if not stream.eof:
+        raise InputRejected(Reason.UNREADABLE_PICTURE)
+    return whole
 
 
 def _volume(data: bytes) -> tuple[NDArray[np.float32], NDArray[np.float64]]:

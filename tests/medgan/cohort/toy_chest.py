@@ -90,6 +90,6 @@ def _film(
     if label == 1:
         depth += 0.4 * soft(ellipse(0.4 * np.sign(a[12]), 0.2 * a[13], 0.1, 0.1), 6)
     if label == 2:
-        depth += 0.5 * lungs * soft((0.75 - y) / 0.45 + 0.5, 6)
+        depth += 0.5 * lungs * soft(1.15 - y, 8)
     depth = 0.9 * depth * (1 + 0.06 * rng.normal()) - 0.55 + 0.05 * rng.normal()
     return np.clip(depth + 0.02 * rng.normal(size=depth.shape), -1, 1).astype(np.float32)
