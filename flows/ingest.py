@@ -22,6 +22,7 @@ def ingest(source: str = "", recipe: str = "demo") -> list[Intake]:
     wanted = [source] if source else sorted(known_sources.everything(home.root / "identified"))
     intakes = [take_in(name, load(IngestRecipe, recipe)) for name in wanted]
     deid = load(DeidentifyRecipe, recipe)
-    outcomes = deidentify_batch.map(list(parallel.batches(stage.pending(home))), unmapped(deid)).result()
+    waiting = stage.pending(home)
+    outcomes = deidentify_batch.map(list(parallel.batches(waiting)), unmapped(deid), unmapped(len(waiting))).result()
     within_limit([outcome for batch in outcomes for outcome in batch], deid.max_quarantined)
     return intakes

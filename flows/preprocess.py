@@ -18,7 +18,7 @@ def preprocess(recipe: str = "demo") -> tuple[Cohort, ...]:
     """Every live de-identified study onto the cohort grid; one cohort for each modality, body part and grid."""
     chosen = load(PreprocessRecipe, recipe)
     studies = Home.create().research.records("deidentify", Study)
-    outcomes = preprocess_batch.map(list(parallel.batches(studies)), unmapped(chosen)).result()
+    outcomes = preprocess_batch.map(list(parallel.batches(studies)), unmapped(chosen), unmapped(len(studies))).result()
     samples = within_limit([outcome for batch in outcomes for outcome in batch], chosen.max_quarantined)
     parallel.close()
     return assemble(samples, chosen)

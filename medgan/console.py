@@ -33,6 +33,7 @@ class Steps(logging.Handler):
         )
         self.tasks: dict[str, Any] = {}
         self.told: dict[str, float] = {}
+        self.parts: dict[str, dict[str, int]] = {}
 
     def __enter__(self) -> Steps:
         logger = logging.getLogger("medgan.progress")
@@ -49,7 +50,10 @@ class Steps(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if (progress := getattr(record, "progress", None)) is not None:
-            self.show(*progress)
+            stage, done, total, unit, part = progress
+            parts = self.parts.setdefault(stage, {})
+            parts[part] = done
+            self.show(stage, min(total, sum(parts.values())), total, unit)
 
     def show(self, stage: str, done: int, total: int, unit: str) -> None:
         if err.is_terminal:

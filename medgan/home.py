@@ -37,7 +37,11 @@ class Zone:
     def made(self, key: str, kind: type[R]) -> R | None:
         """The record of an artefact that is recorded under `key` and whose bytes are there."""
         entry = self.ledger.find(key)
-        return kind.model_validate_json(entry.record) if entry and self.store.has(entry.digest) else None
+        if entry is None or not self.store.has(entry.digest):
+            return None
+        if entry.state == "superseded":  # wanted once more, by an earlier recipe
+            self.ledger.revive(key)
+        return kind.model_validate_json(entry.record)
 
     def make(
         self,

@@ -139,12 +139,13 @@ class Ledger:
     # artefacts
 
     def find(self, key: str) -> Entry | None:
+        """The artefact recorded under `key`, live or superseded."""
         with self.engine.connect() as db:
             row = db.execute(sa.select(artefacts).where(artefacts.c.key == key)).one_or_none()
-        return _entry(row) if row is not None and row.state == "live" else None
+        return _entry(row) if row is not None and row.state != "withdrawn" else None
 
     def record(self, entry: Entry) -> None:
-        """Record an artefact with its lineage; a second time is a no-op."""
+        """Record an artefact with its lineage; of one subject and stage, the newest alone is live."""
         with self.engine.begin() as db:
             self._record(db, entry, self.clock())
 
@@ -168,37 +169,20 @@ class Ledger:
         with self.engine.begin() as db:
             db.execute(sa.delete(artefacts).where(artefacts.c.digest == digest))
 
-    def supersede(self, stage: str, subject: str, *, by: str) -> None:
-        """Of a subject's live artefacts of a stage, keep only the one recorded under the key `by`."""
-        with self.engine.begin() as db:
-            db.execute(
-                sa.update(artefacts)
-                .where(
-                    artefacts.c.stage == stage,
-                    artefacts.c.subject == subject,
-                    artefacts.c.state == "live",
-                    artefacts.c.key != by,
-                )
-                .values(state="superseded")
-            )
-
     def live(self, stage: str, subjects: Iterable[str]) -> dict[str, Entry]:
-        """Subject -> the newest live artefact of a stage, for many subjects at once."""
-        query = (
-            sa.select(artefacts)
-            .where(artefacts.c.stage == stage, artefacts.c.state == "live")
-            .where(artefacts.c.subject.in_(sa.bindparam("many", expanding=True)))
-            .order_by(artefacts.c.made_at)
-        )
-        found: dict[str, Entry] = {}
+        """Subject -> its live artefact of a stage, for many subjects at once."""
+        query = sa.select(artefacts).where(artefacts.c.stage == stage, artefacts.c.state == "live")
+        query = query.where(artefacts.c.subject.in_(sa.bindparam("many", expanding=True)))
         with self.engine.connect() as db:
-            for some in _slices(sorted(set(subjects))):
-                found.update({row.subject: _entry(row) for row in db.execute(query, {"many": some})})
-        return found
+            rows = [row for some in _slices(sorted(set(subjects))) for row in db.execute(query, {"many": some})]
+        return {row.subject: _entry(row) for row in rows}
 
-    def set_state(self, key: str, state: str) -> None:
+    def revive(self, key: str) -> None:
+        """Make a superseded artefact the live one of its subject again."""
         with self.engine.begin() as db:
-            db.execute(sa.update(artefacts).where(artefacts.c.key == key).values(state=state))
+            row = db.execute(sa.select(artefacts).where(artefacts.c.key == key)).one()
+            db.execute(sa.update(artefacts).where(artefacts.c.key == key).values(state="live"))
+            _supersede(db, row.stage, row.subject, by=key)
 
     def made_from(self, digest: str) -> set[str]:
         """Digests of everything that was made, at any remove, from `digest`."""
@@ -329,6 +313,8 @@ class Ledger:
             db.execute(sa.insert(artefacts).values(key=entry.key, made_at=now, **values))
         else:
             db.execute(sa.update(artefacts).where(artefacts.c.key == entry.key).values(**values))
+        if entry.subject and entry.state == "live":
+            _supersede(db, entry.stage, entry.subject, by=entry.key)
         for parent in set(entry.parents):
             self._insert(db, parents, {"child": entry.digest, "parent": parent})
         for patient in set(entry.patients):
@@ -372,6 +358,12 @@ def open_ledger(url_or_folder: str | Path) -> Ledger:
     if isinstance(url_or_folder, Path):
         return Ledger(f"sqlite:///{url_or_folder / 'ledger.db'}")
     return Ledger(url_or_folder)
+
+
+def _supersede(db: sa.Connection, stage: str, subject: str, *, by: str) -> None:
+    """Of a subject's live artefacts of a stage, keep only the one recorded under the key `by`."""
+    others = (artefacts.c.stage == stage, artefacts.c.subject == subject, artefacts.c.state == "live")
+    db.execute(sa.update(artefacts).where(*others, artefacts.c.key != by).values(state="superseded"))
 
 
 def _entry(row: Any) -> Entry:

@@ -61,9 +61,9 @@ def in_chunks(
     return [result for results in over(chunks, function, *args, on_progress=told) for result in results]
 
 
-def batches(items: Sequence[T], most: int = 16) -> Iterator[list[T]]:
-    """At most `most` batches, whatever the number of items: a Prefect task each."""
-    size = max(1, -(-len(items) // most))
+def batches(items: Sequence[T], most: int = 16, least: int = 64) -> Iterator[list[T]]:
+    """At most `most` batches of `least` items or more, whatever the number of items: a Prefect task each."""
+    size = max(least, -(-len(items) // most))
     for start in range(0, len(items), size):
         yield list(items[start : start + size])
 

@@ -113,6 +113,14 @@ class Release(Record):
     scorecard_digest: str = ""
 
 
+class Report(Record):
+    """The page about one scorecard that stays in the research zone: it shows real pictures."""
+
+    digest: str
+    scorecard_digest: str
+    answer: Answer
+
+
 class Quarantined(Record):
     """A study set aside, with a reason of the closed list and nothing else."""
 

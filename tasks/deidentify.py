@@ -14,6 +14,8 @@ from tasks.progress import reported
 
 
 @task(**PER_BATCH)
-def deidentify_batch(studies: list[IdentifiedStudy], recipe: DeidentifyRecipe) -> list[Study | Quarantined]:
-    with reported("deidentify", "studies") as report:
+def deidentify_batch(
+    studies: list[IdentifiedStudy], recipe: DeidentifyRecipe, of: int = 0
+) -> list[Study | Quarantined]:
+    with reported("deidentify", "studies", of) as report:
         return parallel.in_chunks(studies, stage.deidentify_studies, recipe, Home.create(), on_progress=report)

@@ -14,8 +14,8 @@ from tasks.progress import reported
 
 
 @task(**PER_BATCH)
-def preprocess_batch(studies: list[Study], recipe: PreprocessRecipe) -> list[Sample | Quarantined]:
-    with reported("preprocess", "studies") as report:
+def preprocess_batch(studies: list[Study], recipe: PreprocessRecipe, of: int = 0) -> list[Sample | Quarantined]:
+    with reported("preprocess", "studies", of) as report:
         return parallel.in_chunks(studies, stage.preprocess_studies, recipe, Home.create(), on_progress=report)
 
 

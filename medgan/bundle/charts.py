@@ -125,7 +125,7 @@ def _mark(mark: Mark, x: Scale) -> str:
     """Ours is named on the left near the top, where a rising curve leaves room; a limit at its foot."""
     h = _x(mark.x, x)
     if mark.style == "ours" and h > LEFT + ROOM:
-        anchor, shift, v = "end", -7, TOP + 8
+        anchor, shift, v = "end", -11, TOP + 8
     elif h > WIDTH - RIGHT - ROOM:
         anchor, shift, v = "end", -7, HEIGHT - BOTTOM - 12
     else:

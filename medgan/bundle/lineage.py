@@ -23,38 +23,46 @@ class Box:
     style: str = ""
 
 
-def drawing(counts: Mapping[str, float | None], *, unit: str, picture: str) -> Markup:
+def drawing(counts: Mapping[str, float | None], *, unit: str, picture: str, accepted: bool) -> Markup:
     """Wide for a screen, tall for a telephone; the style sheet shows one of them.
 
     counts: received, studies, train_images, train_patients, held_out, images_seen, synthetic, files; each may miss.
     """
-    texts = _texts(counts, unit, picture)
-    return Markup(_wide(texts) + _tall(texts))  # noqa: S704 - every text was escaped
+    texts, passed = _texts(counts, unit, picture, accepted), (counts.get("studies") is not None, accepted)
+    return Markup(_wide(texts, passed) + _tall(texts, passed))  # noqa: S704 - every text was escaped
 
 
-def _texts(counts: Mapping[str, float | None], unit: str, picture: str) -> dict[str, tuple[str, str]]:
+def _texts(counts: Mapping[str, float | None], unit: str, picture: str, accepted: bool) -> dict[str, tuple[str, str]]:
     def n(name: str) -> str:
         return number(counts.get(name), 0)
 
-    source = ("received", "files received") if counts.get("received") is not None else ("studies", "studies")
+    ready = counts.get("studies") is None
     return {
-        "source": (n(source[0]), source[1]),
-        "studies": (n("studies"), "studies, no names"),
+        "source": ("ready", "brought in packed") if ready else (n("received"), "files with names"),
+        "studies": ("as given", "not made here") if ready else (n("studies"), "studies, no names"),
         "train": (n("train_images"), f"from {n('train_patients')} {unit}"),
         "generator": (n("images_seen"), "pictures shown to it"),
         "synthetic": (n("synthetic"), f"invented {picture}"),
         "held": (n("held_out"), f"{unit} kept aside"),
-        "bundle": (n("files"), "signed files"),
+        "bundle": ("nothing", "was released")
+        if not accepted
+        else ("signed", "and released")
+        if counts.get("files") is None
+        else (n("files"), "signed files"),
     }
 
 
-def _wide(texts: dict[str, tuple[str, str]]) -> str:
+def _wide(texts: dict[str, tuple[str, str]], passed: tuple[bool, bool]) -> str:
     """Columns: hospital | de-identified, training part, generator, synthetic | bundle; below, who was kept aside."""
     top, low = 56, 170
     columns = [22, 228, 392, 556, 720, 926]
     mid, aside = top + BOX_H / 2, low + BOX_H / 2
     row = [("source", "HOSPITAL", "source"), ("studies", "DE-IDENTIFIED", ""), ("train", "TRAINING PART", "")]
-    row += [("generator", "GENERATOR", "made"), ("synthetic", "SYNTHETIC", "made"), ("bundle", "THIS BUNDLE", "out")]
+    row += [
+        ("generator", "GENERATOR", "made"),
+        ("synthetic", "SYNTHETIC", "made"),
+        ("bundle", "THE BUNDLE", "out" if passed[1] else ""),
+    ]
     drawn = [
         _box(Box(x, top, *texts[name], style), title) for x, (name, title, style) in zip(columns, row, strict=True)
     ]
@@ -66,7 +74,7 @@ def _wide(texts: dict[str, tuple[str, str]]) -> str:
     )
     ways.append(_path(f"M{columns[2] + BOX_W} {aside} H880 Q892 {aside} 892 {aside - 12} V{mid + 17}", "aside"))
     zones = [_zone(8, 166, "IDENTIFIED ZONE"), _zone(214, 658, "RESEARCH ZONE"), _zone(912, 166, "PUBLIC")]
-    gates = [_gate(194, mid, "gate 1"), _gate(892, mid, "gate 2")]
+    gates = [_gate(194, mid, "gate 1", passed=passed[0]), _gate(892, mid, "gate 2", passed=passed[1])]
     body = "".join([*zones, *ways, *gates, *drawn])
     return (
         '<svg class="lineage wide" viewBox="0 0 1086 272" role="img" aria-label="From files to bundle">'
@@ -81,7 +89,7 @@ def _zone(x: float, width: float, name: str) -> str:
     )
 
 
-def _tall(texts: dict[str, tuple[str, str]]) -> str:
+def _tall(texts: dict[str, tuple[str, str]], passed: tuple[bool, bool]) -> str:
     left, right, step = 16, 196, 122
     rows = [44 + step * i for i in range(5)]
     boxes = [
@@ -91,7 +99,7 @@ def _tall(texts: dict[str, tuple[str, str]]) -> str:
         (Box(right, rows[2], *texts["held"]), "NEVER TRAINED ON"),
         (Box(left, rows[3], *texts["generator"], "made"), "GENERATOR"),
         (Box(left, rows[4], *texts["synthetic"], "made"), "SYNTHETIC"),
-        (Box(106, rows[4] + step, *texts["bundle"], "out"), "THIS BUNDLE"),
+        (Box(106, rows[4] + step, *texts["bundle"], "out" if passed[1] else ""), "THE BUNDLE"),
     ]
     lx, rx, end = left + BOX_W / 2, right + BOX_W / 2, rows[4] + step
     paths = [
@@ -104,8 +112,8 @@ def _tall(texts: dict[str, tuple[str, str]]) -> str:
         _path(f"M{rx} {rows[2] + BOX_H} V{end - 23} H192", "aside", end="b"),
     ]
     gates = [
-        _gate(180, rows[1] - 22, "gate 1", label=(23, 4, "start")),
-        _gate(180, end - 23, "gate 2", label=(-23, 22, "end")),
+        _gate(180, rows[1] - 22, "gate 1", passed=passed[0], label=(23, 4, "start")),
+        _gate(180, end - 23, "gate 2", passed=passed[1], label=(-20, -7, "end")),
     ]
     drawn = [_box(box, name) for box, name in boxes]
     return (
@@ -125,10 +133,14 @@ def _path(way: str, style: str = "", end: str = "a") -> str:
     return f'<path class="way {style}" d="{way}" marker-end="url(#{end})"/>'
 
 
-def _gate(x: float, y: float, name: str, *, label: tuple[float, float, str] = (0, -23, "middle")) -> str:
+def _gate(
+    x: float, y: float, name: str, *, passed: bool = True, label: tuple[float, float, str] = (0, -23, "middle")
+) -> str:
+    """A tick, or for a gate that was not passed here a dash: what was not looked at is not clean."""
     right, down, anchor = label
+    sign = f"M{x - 6} {y} l4.2 4.6 l7.4 -9" if passed else f"M{x - 5} {y} h10"
     return (
-        f'<g class="gate"><circle cx="{x}" cy="{y}" r="15"/><path d="M{x - 6} {y} l4.2 4.6 l7.4 -9"/>'
+        f'<g class="gate{"" if passed else " open"}"><circle cx="{x}" cy="{y}" r="15"/><path d="{sign}"/>'
         f'<text x="{x + right}" y="{y + down}" text-anchor="{anchor}">{escape(name)}</text></g>'
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,12 @@ from PIL import Image
 SIDE = 16  # pixels a side at which pictures are compared
 
 
-def planar(images: NDArray[np.generic]) -> NDArray[np.uint8]:
+def planar(images: NDArray[Any]) -> NDArray[np.uint8]:
     """Stored integers [N, C, D, H, W] to uint8 [N, H, W]: the first channel's middle slice."""
     middle = images[:, 0, images.shape[2] // 2]
     if middle.dtype == np.uint8:
-        return middle
-    return (middle.astype(np.float32) * (255.0 / np.iinfo(middle.dtype).max) + 0.5).astype(np.uint8)  # type: ignore[type-var]
+        return middle.astype(np.uint8)
+    return (middle.astype(np.float32) * (255.0 / np.iinfo(middle.dtype).max) + 0.5).astype(np.uint8)
 
 
 def data_uri(picture: NDArray[np.uint8]) -> str:

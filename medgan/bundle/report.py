@@ -69,7 +69,7 @@ def research_report(facts: Facts, synthetic: Gallery, research: Research) -> str
     """The report for the house: the same evidence, with real pictures, nearest pairs and the training curve."""
     more = {
         "classes": _side_by_side(synthetic, research.real),
-        "pairs": _pairs(synthetic, research.real),
+        "pairs": _pairs(synthetic, research.real, research.restricted),
         "training": views.training(research.history),
         "roc": views.roc(research.roc),
         "flagged": _flagged(research.restricted),
@@ -103,13 +103,19 @@ def _common(facts: Facts, synthetic: Gallery) -> dict[str, Any]:
         "unit": words.unit(card),
         "headline": words.headline(facts.answer, card),
         "leak": words.leak(card),
+        "reasons": [words.reason(text) for text in facts.reasons],
         "hero": _hero(synthetic),
         "wall": _wall(synthetic),
         "privacy": views.privacy(card, facts.limits),
         "fidelity": views.fidelity(card, facts.limits),
         "utility": views.utility(card),
         "counts": counts,
-        "lineage": drawing(counts, unit=words.unit(card), picture=kind if " " not in kind else "images"),
+        "lineage": drawing(
+            counts,
+            unit=words.unit(card),
+            picture=kind if " " not in kind else "images",
+            accepted=facts.answer == "accept",
+        ),
     }
 
 
@@ -128,7 +134,7 @@ def _card_counts(card: Mapping[str, Any]) -> dict[str, float | None]:
 def _hero(gallery: Gallery) -> list[str]:
     """A band of pictures, spread over the cohort."""
     flat = pictures.planar(gallery.images)
-    rows = np.linspace(0, len(flat) - 1, min(HERO, len(flat))).astype(int) if len(flat) else []
+    rows = np.linspace(0, max(len(flat) - 1, 0), min(HERO, len(flat))).astype(np.intp)
     return [pictures.data_uri(flat[row]) for row in rows]
 
 
@@ -159,12 +165,31 @@ def _side_by_side(synthetic: Gallery, real: Gallery) -> list[dict[str, Any]]:
     ]
 
 
-def _pairs(synthetic: Gallery, real: Gallery) -> list[dict[str, Any]]:
+def _pairs(synthetic: Gallery, real: Gallery, restricted: Mapping[str, Any]) -> list[dict[str, Any]]:
     ours, theirs = pictures.planar(synthetic.images), pictures.planar(real.images)
+    found = _judged(restricted, len(ours), len(theirs))
+    measure = "nearness" if found else "r"
+    found = found or pictures.nearest(ours, theirs, PAIRS)
     return [
-        {"synthetic": pictures.data_uri(ours[i]), "real": pictures.data_uri(theirs[j]), "closeness": value, "row": i}
-        for i, j, value in pictures.nearest(ours, theirs, PAIRS)
+        {
+            "synthetic": pictures.data_uri(ours[i]),
+            "real": pictures.data_uri(theirs[j]),
+            "closeness": value,
+            "measure": measure,
+            "row": i,
+        }
+        for i, j, value in found
     ]
+
+
+def _judged(restricted: Mapping[str, Any], ours: int, theirs: int) -> list[tuple[int, int, float]]:
+    """The pairs that the privacy tests found nearest, with their alignment search: (synthetic, real row, nearness)."""
+    found = []
+    for pair in restricted.get("nearest", [])[:PAIRS]:
+        i, j, value = pair.get("synthetic"), pair.get("train"), pair.get("nearness")
+        if isinstance(i, int) and isinstance(j, int) and 0 <= i < ours and 0 <= j < theirs and value is not None:
+            found.append((i, j, float(value)))
+    return found
 
 
 def _flagged(restricted: Mapping[str, Any]) -> list[int]:

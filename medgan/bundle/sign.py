@@ -87,10 +87,14 @@ def fingerprint(key: Ed25519PublicKey) -> str:
     return digests.sha256(key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw))
 
 
+def public_pem(key: Ed25519PrivateKey) -> bytes:
+    """The public half, as signing.pub holds it."""
+    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
 def sign(folder: Path, key: Ed25519PrivateKey, predicate: dict[str, Any]) -> None:
     """Write signing.pub, SHA256SUMS and statement.json into a folder that holds everything else."""
-    pem = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    (folder / PUBLIC_KEY).write_bytes(pem)
+    (folder / PUBLIC_KEY).write_bytes(public_pem(key))
     sums = _hashes(folder, [name for name in _names(folder) if name not in (SUMS, STATEMENT, MANIFEST)])
     (folder / SUMS).write_bytes(_sums(sums))
     files = {**sums, SUMS: digests.sha256_file(folder / SUMS)}

@@ -80,6 +80,7 @@ def _epsilon(card: Mapping[str, Any], limits: Mapping[str, float]) -> dict[str, 
     return {
         "value": value,
         "limit": limit,
+        "over": limit is not None and value > limit,
         "at": 100 * scale.at(value),
         "stop": None if limit is None else 100 * scale.at(limit),
     }
@@ -96,11 +97,13 @@ def _power(card: Mapping[str, Any], limits: Mapping[str, float]) -> Markup | Non
     if len(shown) < 2:
         return None
     low = min(0.01, shown[0][0]) if shown[0][0] > 0.001 else shown[0][0]
-    ticks = tuple(t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0) if t >= low)
-    x = Scale(low, 1.0, ticks, charts.percent, log=True)
+    policy = words.figure(limits, "smallest_leak")
+    high = min(1.0, 1.6 * max(shown[-1][0], policy or 0.0))
+    ticks = tuple(t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 1.0) if low <= t <= high)
+    x = Scale(low, high, ticks, charts.percent, log=True)
     y = Scale(0.0, 1.0, (0, 0.25, 0.5, 0.75, 1.0), charts.percent)
     marks = []
-    leak, policy = words.figure(card, "privacy", "smallest_leak"), words.figure(limits, "smallest_leak")
+    leak = words.figure(card, "privacy", "smallest_leak")
     if leak is not None and 0 < leak <= 1:
         marks.append(Mark(leak, f"noticed from {words.percent(leak)}", "ours"))
     if policy is not None:
@@ -197,7 +200,9 @@ def training(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         ]
         if len(points) < 2:
             continue
-        x = charts.straight([h for h, _ in points], lambda value: words.number(value, 0))
+        whole = charts.straight([0.0, points[-1][0]], lambda value: words.number(value, 0))
+        ticks = tuple(tick for tick in whole.ticks if tick <= points[-1][0])
+        x = Scale(0.0, max(points[-1][0], 1.0), ticks, whole.show)
         y = charts.straight([v for _, v in points], lambda value: f"{value:g}")
         title = name.replace("_", " ")
         chart = charts.chart([Line(points, title)], x, y, x_title="training pictures seen", title=title)

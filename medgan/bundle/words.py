@@ -23,11 +23,13 @@ CONTROLS = {
     "verbatim_replay": "Training pictures, copied as they are",
     "treated_replay": "Training pictures, disguised",
     "other_pictures": "Other pictures of the same training patients",
+    "one_copy": "Honest pictures with a single copy among them",
     "patient_mates": "Other pictures of the same training patients",
     "fresh": "Real patients that nobody trained on",
     "fresh_treated": "The same patients, disguised in the same ways",
     "fresh_shrunk": "The same patients, faded towards the average",
 }
+DID = {"reject": "caught", "accept": "let through", "inconclusive": "told apart"}
 GROUP_WORDS = {
     "CR": "radiographs",
     "DX": "radiographs",
@@ -88,6 +90,15 @@ def control(name: str) -> str:
 def modality(group: str) -> str:
     """What the pictures of a cohort group are, in the plural."""
     return GROUP_WORDS.get(re.split(r"[-_/]", group.upper())[0], "images")
+
+
+def reason(text: str) -> str:
+    """One of the gate's reasons with the names of tests and controls in plain words."""
+    if match := re.fullmatch(r"control (\w+): expected (\w+), got (\w+)", text):
+        return f"A control failed. {control(match[1])}: should have been {DID.get(match[2])}, was {DID.get(match[3])}."
+    if (match := re.match(r"(\w+): ", text)) and match[1] in TESTS:
+        return f"{TESTS[match[1]][0]}: {text[match.end() :]}."
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
 
 
 def number(value: float | None, digits: int = 2) -> str:

@@ -1,7 +1,7 @@
 """How near a released picture is to a patient's, whatever was done to it: distances under an alignment search.
 
-A picture becomes a small grid with its slow shading taken out and its edge faded. Each real picture is tried
-mirrored, turned, scaled, shifted and inverted; the best match counts. The grids are whitened by the mean and
+A picture becomes a small grid with its slow shading taken out and its edge faded. Each pair is tried mirrored,
+turned, scaled, shifted and inverted; the best match counts. The grids are whitened by the mean and
 covariance of all real pictures alike, members and non-members: an embedding that saw only the members would
 itself tell who they are.
 """
@@ -45,12 +45,14 @@ def distances(reals: NDArray[np.float32], offered: NDArray[np.float32]) -> NDArr
     real, other = _prepared(reals), _prepared(offered)
     upright = _identity(solid)
     whiten = _fit(_grids(real, upright))
-    target = whiten(_grids(other, upright)).T.contiguous()
+    # mirrored and inverted copies are set upright, where the mean anatomy is; the rest is tried on the real side
+    seen = _grids(other, upright), _grids(other.flip(-1), upright)
+    targets = [whiten(sign * grids).T.contiguous() for grids in seen for sign in (1, -1)]
     best = torch.full((len(reals), len(offered)), -1.0)
     for move in _moves(solid):
-        grids = _grids(real, move)
-        torch.maximum(best, whiten(grids) @ target, out=best)
-        torch.maximum(best, whiten(-grids) @ target, out=best)
+        moved = whiten(_grids(real, move))
+        for target in targets:
+            torch.maximum(best, moved @ target, out=best)
     out: NDArray[np.float32] = torch.sqrt(torch.clamp(2 - 2 * best, min=0)).numpy()
     return out
 
@@ -72,10 +74,10 @@ def _moves(solid: bool) -> list[torch.Tensor]:
     """Affine maps of the sampling grid; the last axis of a picture is the first of a map (x, y, z)."""
     shifts = SHIFTS_3D if solid else SHIFTS
     moves = []
-    for mirror, turn, scale, dx, dy in itertools.product((1.0, -1.0), TURNS, SCALES, shifts, shifts):
+    for turn, scale, dx, dy in itertools.product(TURNS, SCALES, shifts, shifts):
         move = _identity(solid)
         cosine, sine = scale * np.cos(turn), scale * np.sin(turn)
-        move[:2, :2] = torch.tensor([[mirror * cosine, -mirror * sine], [sine, cosine]])
+        move[:2, :2] = torch.tensor([[cosine, -sine], [sine, cosine]])
         move[0, -1], move[1, -1] = dx, dy
         moves.append(move)
     return moves

@@ -102,6 +102,21 @@ def write_cohort(path: Path, cohort: CohortArrays, *, shard: int = 256) -> None:
     (path / "shards.json").write_text(json.dumps(shards))
 
 
+def write_volume(path: Path, voxels: NDArray[Any], attributes: dict[str, Any]) -> None:
+    """One volume [D, H, W] as a Zarr array: slices are chunks, the whole is one shard, written once."""
+    with zarr.config.set({"array.write_empty_chunks": True}):
+        array = zarr.create_array(
+            path,
+            shape=voxels.shape,
+            dtype=voxels.dtype,
+            chunks=(1, *voxels.shape[1:]),
+            shards=voxels.shape,
+            compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"), Crc32cCodec()],
+            attributes=attributes,
+        )
+        array[:] = voxels
+
+
 def read_cohort(path: Path) -> CohortArrays:
     """Read a cohort whole and check every shard. Raises CorruptArtefact: a lost shard would read as zeros."""
     try:

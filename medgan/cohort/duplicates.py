@@ -5,13 +5,15 @@ Otherwise a picture and its copy could end on both sides, and every privacy figu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
 NEAR_BITS = 4  # of the 64-bit difference hash
 NEAR_GREY = 6.0  # mean difference of 16x16 thumbnails, in grey levels of 255
 THUMB = 16
-BLOCK = 512
+BLOCK, PAIRS = 512, 8192  # rows of the table of differences, and pairs, looked at in one go
 
 
 def units(images: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -20,23 +22,27 @@ def units(images: NDArray[np.integer]) -> NDArray[np.int64]:
     if len(images) < 2:
         return first
     thumbs = _thumbnails(images)
-    for a, b in _pairs(_hashes(thumbs)):
-        if np.abs(thumbs[a] - thumbs[b]).mean() <= NEAR_GREY:
+    for one, other in _candidates(_hashes(thumbs)):
+        apart = first[one] != first[other]  # a thousand copies of one picture are half a million pairs
+        one, other = one[apart], other[apart]
+        near = np.abs(thumbs[one] - thumbs[other]).mean(axis=(1, 2)) <= NEAR_GREY
+        for a, b in zip(one[near].tolist(), other[near].tolist(), strict=True):
             root_a, root_b = _root(first, a), _root(first, b)
             first[max(root_a, root_b)] = min(root_a, root_b)
-    return np.array([_root(first, index) for index in range(len(first))])
+        while (first != first[first]).any():
+            first = first[first]
+    return first
 
 
-def _pairs(hashes: NDArray[np.uint64]) -> list[tuple[int, int]]:
-    """Indices a < b of hashes that differ in few bits."""
-    pairs: list[tuple[int, int]] = []
+def _candidates(hashes: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Indices a < b of hashes that differ in few bits, some thousand pairs at a time."""
     for start in range(0, len(hashes), BLOCK):
         block = hashes[start : start + BLOCK, None]
-        near = np.bitwise_count(block ^ hashes[None, start:]) <= NEAR_BITS
-        rows, columns = np.nonzero(near)
+        rows, columns = np.nonzero(np.bitwise_count(block ^ hashes[None, start:]) <= NEAR_BITS)
         ahead = columns > rows
-        pairs += zip((rows[ahead] + start).tolist(), (columns[ahead] + start).tolist(), strict=True)
-    return pairs
+        one, other = rows[ahead] + start, columns[ahead] + start
+        for some in range(0, len(one), PAIRS):
+            yield one[some : some + PAIRS], other[some : some + PAIRS]
 
 
 def _thumbnails(images: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -60,7 +66,7 @@ def _means(picture: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.
     """Area means on a coarser grid whose cells may share pixels."""
     down = _cells(picture.shape[0], rows)
     along = _cells(picture.shape[1], columns)
-    return down @ picture @ along.T
+    return np.asarray(down @ picture @ along.T, dtype=np.float32)
 
 
 def _cells(before: int, after: int) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 DIMS = 64
+BANDS = 6  # of spatial frequency, from slow to fine
 WIDTHS = (16, 32, 48, 64)
 SLABS = 4  # a volume is seen as so many mean slabs
 BATCH = 32
@@ -90,8 +91,20 @@ def trained(
 
 @torch.no_grad()
 def features(encoder: Encoder, images: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Features [N, 64] of float32 [N, C, D, H, W] in [-1, 1]."""
-    return _seen(encoder, images, 0)
+    """Features [N, 64 + 7] of float32 [N, C, D, H, W] in [-1, 1]: what the network sees, and the texture beside it."""
+    return np.concatenate([_seen(encoder, images, 0), texture(images)], axis=1)
+
+
+def texture(images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean level and log power in 6 bands [N, 7]: naming classes does not need to see blur, noise or window."""
+    pictures = _flat(images).double().numpy().mean(axis=1)
+    power = np.abs(np.fft.rfft2(pictures - pictures.mean(axis=(1, 2), keepdims=True))) ** 2
+    rows, columns = np.fft.fftfreq(pictures.shape[1]), np.fft.rfftfreq(pictures.shape[2])
+    radius = np.hypot(rows[:, None], columns[None, :])
+    edges = np.geomspace(1 / pictures.shape[1], 0.5, BANDS + 1)
+    band = np.clip(np.digitize(radius, edges) - 1, 0, BANDS - 1)
+    logs = [np.log(power[:, band == index].mean(axis=1) + 1e-9) for index in np.unique(band)]
+    return np.stack([pictures.mean(axis=(1, 2)), *logs], axis=1)
 
 
 @torch.no_grad()

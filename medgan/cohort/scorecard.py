@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from medgan.cohort import fidelity, privacy, utility
 from medgan.cohort.arrays import CohortArrays
-from medgan.cohort.features import DIMS, features, trained, untrained
+from medgan.cohort.features import features, trained, untrained
 from medgan.cohort.privacy import Pictures
 
 SCHEMA = 1
 DIGITS = 6
+STEPS = 3
 MOST = 2000  # pictures of a set that fidelity and usefulness look at
 
 
@@ -46,7 +47,7 @@ def compose(
     steps: int,
     seed: int,
     baseline: CohortArrays | None = None,
-    on_progress: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evidence:
     """Measure one synthetic cohort against the parts of a real one. Fidelity never sees audit or fresh patients.
 
@@ -54,11 +55,11 @@ def compose(
     """
     unit = str(real.attributes.get("unit", "patient"))
     parts = {name: real.part(name) for name in ("train", "select", "audit", "fresh")}
-    on_progress("fidelity")
+    on_progress(0, STEPS)
     looks = _fidelity(synthetic, parts, baseline, steps=steps, seed=seed)
-    on_progress("usefulness")
+    on_progress(1, STEPS)
     useful = _utility(synthetic, parts, steps=steps, seed=seed)
-    on_progress("privacy")
+    on_progress(2, STEPS)
     finding = privacy.assess(
         Pictures(synthetic.floats(), np.arange(len(synthetic))),
         *(Pictures(parts[name].floats(), owners(parts[name])) for name in ("train", "audit", "fresh")),
@@ -69,6 +70,7 @@ def compose(
         unit=unit,
         seed=seed,
     )
+    on_progress(STEPS, STEPS)
     card = {
         "schema": SCHEMA,
         "group": str(real.attributes.get("group", "")),
@@ -127,13 +129,15 @@ def _fidelity(
         "trained": trained(seen, train.label, classes, steps=steps, seed=seed),
         "untrained": untrained(seen, classes, seed=seed),
     }
-    out = {}
+    out, width = {}, 0
     for name, encoder in eyes.items():
         fakes = {key: features(encoder, images) for key, images in offered.items()}
-        out[name] = fidelity.compare(features(encoder, reals), of, fakes, seed=seed)
+        seen_real = features(encoder, reals)
+        width = seen_real.shape[1]
+        out[name] = fidelity.compare(seen_real, of, fakes, seed=seed)
     figures, floor = out["trained"]
     if not figures:
-        return {"n": 0, "features": DIMS, "baseline": None}
+        return {"n": 0, "features": width, "baseline": None}
     beside = figures.get("baseline")
     plain = out["untrained"][0]["synthetic"]
     return {
@@ -141,7 +145,7 @@ def _fidelity(
         "fd_floor_mean": floor["mean"],
         "fd_floor_sd": floor["sd"],
         "n": int(floor["n"]),
-        "features": DIMS,
+        "features": width,
         "untrained": {name: plain[name] for name in ("fd", "fd_ratio", "coverage", "recall")},
         "baseline": {name: beside[name] for name in ("fd", "fd_ratio", "coverage", "recall")} if beside else None,
     }

@@ -37,10 +37,7 @@ OPTIONS = {
         "clean_graph",
     ),
 }
-STRUCTURAL = frozenset(
-    "original derived primary secondary axial localizer monochrome1 monochrome2 rgb yes no palette color "
-    "removed".split()
-)
+STRUCTURAL = frozenset(("original", "derived", "primary", "secondary", "axial", "localizer", "rgb", "palette", "color"))
 SHORTEST_WORD, SHORTEST_VALUE, SHORTEST_BYTES = 3, 4, 6
 BIRTH_DATE = 0x00100030
 
@@ -61,9 +58,11 @@ class Evidence:
     dates: set[str] = field(default_factory=set)
     raw: set[bytes] = field(default_factory=set)
     uids: set[bytes] = field(default_factory=set)
+    checked: dict[bytes, str] = field(default_factory=dict)  # texts that were looked at, until more is known
     _seen: set[tuple[int, bytes]] = field(default_factory=set)
 
     def add(self, parsed: Parsed) -> None:
+        self.checked.clear()
         for element in parsed.elements:
             kind = _kind(element.tag)
             if kind and element.value and (element.tag, element.value) not in self._seen:
@@ -118,7 +117,7 @@ def _container(parsed: Parsed) -> Iterable[Finding]:
 
 
 def _required(elements: list[Element], profile: str) -> Iterable[Finding]:
-    gone, empty = _rules(profile)
+    gone, empty, dummy = _rules(profile)
     for e in elements:
         group = e.tag >> 16
         if group & 1 or group in (0x0000, 0x0004) or 0x5000 <= group <= 0x50FF or 0x6000 <= group <= 0x60FF:
@@ -127,18 +126,27 @@ def _required(elements: list[Element], profile: str) -> Iterable[Finding]:
             yield Finding(_keyword(e.tag), "must_be_removed")
         elif e.tag in empty and e.value.strip(b" \0") and e.tag not in OUR_TEXT:
             yield Finding(_keyword(e.tag), "must_be_empty")
+        elif e.tag in dummy and e.value.strip(b" \0") not in (b"", b"REMOVED") and _vr(e) in FREE:
+            yield Finding(_keyword(e.tag), "must_be_a_dummy")
         elif e.tag == PIXELS and e.depth:
             yield Finding(_keyword(e.tag), "nested_pixels")
         elif _vr(e) == "UI" and not _mapped(e.value):
             yield Finding(_keyword(e.tag), "unmapped_uid")
         elif e.tag != PIXELS and e.tag not in DicomDictionary:
             yield Finding("unknown", "unknown_attribute")
-        elif profile == "basic" and _vr(e) in ("DA", "DT") and e.value.strip() not in (b"", b"19000101", b"19000101000000"):
+        elif (
+            profile == "basic"
+            and _vr(e) in ("DA", "DT")
+            and e.value.strip() not in (b"", b"19000101", b"19000101000000")
+        ):
             yield Finding(_keyword(e.tag), "date_kept")
 
 
 def _search(elements: list[Element], evidence: Evidence) -> Iterable[Finding]:
-    needles = [*evidence.raw, *evidence.uids]
+    # one pass over everything at once; only needles that are somewhere are looked for element by element
+    searched = b"\0".join(e.value for e in elements if e.tag != PIXELS and e.tag not in OUR_TEXT)
+    streams = [e.value for e in elements if e.tag == PIXELS and e.value[:4] == b"\xfe\xff\x00\xe0"]
+    needles = [n for n in (*evidence.raw, *evidence.uids) if n in searched or any(n in stream for stream in streams)]
     for e in elements:
         if not e.value or e.tag in OUR_TEXT:
             continue
@@ -157,6 +165,14 @@ def _search(elements: list[Element], evidence: Evidence) -> Iterable[Finding]:
 
 
 def _identifying(value: bytes, evidence: Evidence) -> str:
+    found = evidence.checked.get(value)
+    if found is None:
+        found = evidence.checked[value] = _told(value, evidence)
+    return found
+
+
+def _told(value: bytes, evidence: Evidence) -> str:
+    """What a text says about the person: "name", "value", "date", or "" for nothing."""
     folded = _folded(value.strip(b" \0"))
     words = set(_words(folded))
     if words & evidence.words:
@@ -210,18 +226,19 @@ def _sequence_tags() -> frozenset[int]:
 
 @cache
 def _table() -> dict[int, dict[str, str]]:
-    with resources.files("medgan.deid").joinpath(TABLE).open(encoding="utf-8", newline="") as file:
+    with resources.files("medgan.deid").joinpath(TABLE).open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if re.fullmatch("[0-9A-Fa-f]{8}", row["tag"])]
     return {int(row["tag"], 16): row for row in rows}
 
 
 @cache
-def _rules(profile: str) -> tuple[frozenset[int], frozenset[int]]:
-    """Tags that must be gone, and tags that must be empty, where no option of the profile says otherwise."""
+def _rules(profile: str) -> tuple[frozenset[int], frozenset[int], frozenset[int]]:
+    """Tags that must be gone, empty, or at most a dummy, where no option of the profile says otherwise."""
     plain = {tag: row["basic"] for tag, row in _table().items() if not any(row[o] for o in OPTIONS[profile])}
     return (
         frozenset(tag for tag, code in plain.items() if code == "X"),
         frozenset(tag for tag, code in plain.items() if code == "Z"),
+        frozenset(tag for tag, code in plain.items() if code == "D" or "/" in code) - OUR_TEXT,
     )
 
 

@@ -9,6 +9,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pydicom import config, dcmread
 from pydicom.dataset import FileDataset
@@ -63,6 +64,7 @@ class Written:
     counts: Counter[tuple[str, str]]
     boxes: int
     codes: tuple[str, ...]
+    study_uid: str  # the new one
 
 
 def open_draft(files: Mapping[str, bytes], patient_key: str) -> Draft:
@@ -89,7 +91,9 @@ def finish(draft: Draft, applied: profile.Profile, secret: bytes, most_days: int
             evidence.add(instance.evidence)
         files: dict[str, bytes] = {}
         origins: dict[str, str] = {}
-        modalities, codes = set(), set()
+        modalities: set[str] = set()
+        codes: set[str] = set()
+        study = ""
         for instance in draft.instances:
             if instance.reason is not None:
                 continue
@@ -102,12 +106,29 @@ def finish(draft: Draft, applied: profile.Profile, secret: bytes, most_days: int
             if audit(instance.evidence, data, evidence, **look):  # type: ignore[arg-type]
                 instance.reason = Reason.AUDIT_FAILED
                 continue
-            uid = str(instance.ds.SOPInstanceUID)
+            uid, study = str(instance.ds.SOPInstanceUID), str(instance.ds.StudyInstanceUID)
+            if uid in files:
+                instance.reason = Reason.BAD_UID  # another content under a UID that is taken
+                continue
             files[uid], origins[uid] = data, instance.name
             modalities.add(str(instance.ds.get("Modality", "")))
             codes.update(value for value, _ in claimed)
     boxes = sum(len(found) for i in draft.instances if i.reason is None for found in i.boxes)
-    return Written(files, origins, tuple(sorted(modalities - {""})), scrubber.counts, boxes, tuple(sorted(codes)))
+    return Written(
+        files, origins, tuple(sorted(modalities - {""})), scrubber.counts, boxes, tuple(sorted(codes)), study
+    )
+
+
+def peek(path: Path) -> tuple[str, str, str]:
+    """(PatientID, issuer, Study Instance UID) of a file, blank where there is none or it cannot be read."""
+    tags = ["PatientID", "IssuerOfPatientID", "StudyInstanceUID"]
+    with quiet():
+        try:
+            ds = dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
+            patient, issuer, study = (str(ds.get(tag) or "").strip() for tag in tags)
+        except (RecursionError, zlib.error, *scrub.UNPARSABLE):
+            return "", "", ""
+    return patient, issuer, study
 
 
 class quiet(warnings.catch_warnings):  # noqa: N801 - used as a statement
@@ -130,7 +151,7 @@ def _open(name: str, data: bytes) -> Instance | Reason:
         try:
             ds = dcmread(io.BytesIO(data), force=data[128:132] != b"DICM")
             sop_class = str(ds.get("SOPClassUID", ""))
-            known = {"SOPInstanceUID", "StudyInstanceUID", "SOPClassUID"} <= set(ds.dir())
+            known = all(keyword in ds for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SOPClassUID"))
         except RecursionError:
             return Reason.UNREADABLE
         except (*scrub.UNPARSABLE, zlib.error):
@@ -138,7 +159,7 @@ def _open(name: str, data: bytes) -> Instance | Reason:
         if DIRECTORY in (sop_class, str(getattr(ds.file_meta, "MediaStorageSOPClassUID", ""))):
             return Reason.UNSUPPORTED_SOP_CLASS
         if not known:
-            return Reason.MISSING_ATTRIBUTE if len(ds) else Reason.NOT_DICOM
+            return Reason.MISSING_ATTRIBUTE if data[128:132] == b"DICM" else Reason.NOT_DICOM
         if 0x00420011 in ds:
             return Reason.ENCAPSULATED_DOCUMENT
         if not sop_class.startswith(pseudonym.REGISTERED):

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 
 from medgan.deid import pixels
 from medgan.deid.draft import Draft, Instance, quiet
-from medgan.deid.sheets import Box, Gray, find_text
+from medgan.deid.sheets import Box, Gray, find_text, merge
 from medgan.errors import Reason
 
 REDUCED_SIDE = 256
-ROUNDS = 3  # blanking may uncover a rest that only shows once the brighter text is gone
+ROUNDS = 5  # blanking may uncover a rest that only shows once the brighter text is gone
+UNCOVERED = 0.4
 CONTEXT = 16  # pixels around a place that is cut out
 MOST_PICTURE_BYTES = 1 << 27
 
@@ -107,15 +108,13 @@ def _reduced(picture: Gray) -> Gray:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
-def _read(pages: Sequence[Page], side: int, *, upright_only: bool = False) -> bool:
-    """Add the boxes found on each page to its frame; returns whether there were any."""
-    any_found = False
-    for page, found in zip(pages, find_text([p.picture for p in pages], side, upright_only=upright_only), strict=True):
+def _read(pages: Sequence[Page], side: int, *, upright_only: bool = False, doubted: bool = False) -> None:
+    """Add the boxes found on each page to its frame."""
+    answers = find_text([p.picture for p in pages], side, upright_only=upright_only, doubted=doubted)
+    for page, found in zip(pages, answers, strict=True):
         for box in found:
             moved = Box(box.top + page.top, box.left + page.left, box.bottom + page.top, box.right + page.left)
             page.instance.boxes[page.frame].append(moved)
-            any_found = True
-    return any_found
 
 
 def _read_series(series: Series, side: int) -> None:
@@ -125,16 +124,14 @@ def _read_series(series: Series, side: int) -> None:
     fired = {n for n, found in enumerate(find_text(series.reduced, side, upright_only=True)) if found}
     full = {live[0], live[len(live) // 2], live[-1], *series.drawn, *fired} & set(live)
     for some in _portions(sorted(full), 64):
-        pages = [
-            Page(*series.frames[n], picture) for n in some for picture in pixels.render(series.sample[n])
-        ]
-        _read(pages, side)
+        pages = [Page(*series.frames[n], picture) for n in some for picture in pixels.render(series.sample[n])]
+        _read(pages, side, doubted=True)
     stack = [series.sample[n] for n in live]
     places = [box for found in find_text(pixels.projections(stack), side) for box in found] if len(stack) > 1 else []
     rest = [n for n in live if n not in full]
     for box in places:
         for some in _portions(rest, 256):
-            _read([_cut(series, n, box) for n in some], side, upright_only=True)
+            _read([_cut(series, n, box) for n in some], side, upright_only=True, doubted=True)
 
 
 def _cut(series: Series, number: int, box: Box) -> Page:
@@ -158,15 +155,26 @@ def _blank(instance: Instance, side: int) -> None:
                 if total[number]
                 for picture in pixels.render(frame)
             ]
-            again = _read(pages, side, upright_only=True)
-            total = [old + new for old, new in zip(total, instance.boxes, strict=True)]
+            _read(pages, side, upright_only=True, doubted=not pixels.every_frame(instance.ds))
+            again = any(_uncovered(box, old) for new, old in zip(instance.boxes, total, strict=True) for box in new)
+            total = [merge(old + new) for old, new in zip(total, instance.boxes, strict=True)]
             if not again:
                 break
+            instance.boxes = total
         else:
             instance.reason = Reason.TEXT_UNCLEAR
     except pixels.Undecodable:
         instance.reason = Reason.TEXT_UNCLEAR
     instance.boxes = total
+
+
+def _uncovered(box: Box, blanked: Sequence[Box]) -> bool:
+    """Whether a box shows more than the blank patches themselves, whose edges can look like a letter."""
+    seen = np.ones((box.bottom - box.top, box.right - box.left), bool)
+    for b in blanked:
+        rows = slice(max(0, b.top - box.top), max(0, b.bottom - box.top))
+        seen[rows, max(0, b.left - box.left) : max(0, b.right - box.left)] = False
+    return bool(seen.mean() > UNCOVERED)
 
 
 def _portions(numbers: Sequence[int], most: int) -> Iterator[Sequence[int]]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import iter_pixels
@@ -137,8 +138,8 @@ def write_stored(ds: Dataset, stored: NDArray[Any]) -> None:
         raise Undecodable
     big = not ds.original_encoding[1]
     compressed = UID(str(ds.file_meta.TransferSyntaxUID)).is_encapsulated
-    order = ">" if big and not compressed else "<"
-    data = np.ascontiguousarray(stored).astype(stored.dtype.newbyteorder(order)).tobytes()
+    dtype = stored.dtype.newbyteorder(">") if big and not compressed else stored.dtype.newbyteorder("<")
+    data = np.ascontiguousarray(stored).astype(dtype).tobytes()
     if stored.ndim == 4:
         ds.PhotometricInterpretation = "RGB"
         ds.PlanarConfiguration = 0
@@ -165,7 +166,7 @@ def trim(ds: Dataset) -> bool:
     data = _without_high_bits(ds, data)
     if data == element.value:
         return False
-    ds._dict[element.tag] = element._replace(value=data, length=len(data))
+    _replace(ds, element, data, len(data))
     return True
 
 
@@ -187,13 +188,18 @@ def _without_high_bits(ds: Dataset, data: bytes) -> bytes:
     signed = bool(int(ds.get("PixelRepresentation") or 0))
     values = np.frombuffer(data[: len(data) // (allocated // 8) * (allocated // 8)], f"{order}i{allocated // 8}")
     shift = allocated - stored
-    if signed:
-        clean = (values << shift) >> shift
-    else:
-        clean = values & np.array((1 << stored) - 1, values.dtype)
+    clean = (values << shift) >> shift if signed else values & np.array((1 << stored) - 1, values.dtype)
     if np.array_equal(clean, values):
         return data
     return clean.astype(values.dtype).tobytes() + data[values.nbytes :]
+
+
+def _replace(ds: Dataset, element: Any, data: bytes, length: int) -> None:
+    """Put other pixel bytes in place; a raw element becomes a DataElement once a decoder has seen it."""
+    if isinstance(element, RawDataElement):
+        ds._dict[element.tag] = element._replace(value=data, length=length)
+    else:
+        element.value = data
 
 
 def _trim_streams(ds: Dataset, element: Any) -> bool:
@@ -204,7 +210,7 @@ def _trim_streams(ds: Dataset, element: Any) -> bool:
     cleaned = [_without_comments(stream) for stream in streams]
     if cleaned == streams:
         return False
-    ds._dict[element.tag] = element._replace(value=encapsulate(cleaned), length=0xFFFFFFFF)
+    _replace(ds, element, encapsulate(cleaned), 0xFFFFFFFF)
     return True
 
 

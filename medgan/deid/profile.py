@@ -25,6 +25,8 @@ PIXEL_TAGS = (0x7FE00008, 0x7FE00009, PIXEL_DATA)
 PATIENT_TAGS = (0x00100010, 0x00100020)  # PatientName, PatientID: the pseudonym is written
 CHARACTER_SET = 0x00080005
 TIMEZONE = 0x00080201  # SH in form, a signed number in fact
+# birth and death dates as text, which the table omits
+OTHER_CALENDARS = frozenset((0x00100033, 0x00100034, 0x00100035))
 CODE_VALUES = (0x00080100, 0x00080119)
 # bulk values that hold numbers for the display and nothing else
 NUMERIC_BULK = frozenset((0x00281101, 0x00281102, 0x00281103, 0x00281201, 0x00281202, 0x00281203, 0x00283006))
@@ -116,6 +118,8 @@ class Profile:
         group = tag >> 16
         if group & 1 or group <= 0x0006 or not tag & 0xFFFF:
             return Op.REMOVE  # private; command, meta and directory groups; group lengths
+        if tag in OTHER_CALENDARS:
+            return Op.REMOVE
         if tag in PIXEL_TAGS:
             return Op.PIXELS
         if tag in PATIENT_TAGS:
@@ -217,7 +221,7 @@ def keyword(tag: int) -> str:
 
 
 def read_table(name: str) -> Iterator[dict[str, str]]:
-    with resources.files("medgan.deid").joinpath(name).open(encoding="utf-8", newline="") as file:
+    with resources.files("medgan.deid").joinpath(name).open(encoding="utf-8") as file:
         yield from csv.DictReader(file)
 
 

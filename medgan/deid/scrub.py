@@ -37,6 +37,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 IMPLEMENTATION_UID = "2.25.188331146259486243806353227158116524193"
 IMPLEMENTATION_NAME = "MEDGAN_1"
 DEEPEST = 100
+DELIMITERS = {0x0A, 0x0C, 0x0D, 0x3D, 0x5C, 0x5E}  # where ISO 2022 falls back to the first set
 DUMMY_TEXT = b"REMOVED"
 DUMMIES = {"DA": b"19000101", "TM": b"000000", "DT": b"19000101000000", "AS": b"000Y", "DS": b"0", "IS": b"0"}
 UNPARSABLE = (
@@ -88,9 +89,9 @@ class Scrubber:
         if depth > DEEPEST:
             raise RecursionError
         # raw elements live in _dict; __getitem__ would decode every one of them
-        elements: dict[BaseTag, Any] = ds._dict
+        elements: Any = ds._dict
         encodings = getattr(ds, "_character_set", None)
-        known_scheme = depth > 0 and _raw(elements.get(_SCHEME)) in KNOWN_SCHEMES  # type: ignore[call-overload]
+        known_scheme = depth > 0 and _raw(elements.get(_SCHEME)) in KNOWN_SCHEMES
         for tag, element in list(elements.items()):
             vr = dictionary_vr(tag)
             op = self.profile.op(tag, vr, sop_class)
@@ -272,7 +273,7 @@ def _decoded(data: bytes, encodings: Any) -> str:
     if data.isascii() and b"\x1b" not in data:
         return data.decode("ascii")
     try:
-        return decode_bytes(data, encodings or ["iso8859"], {"\\", "^", "="}) if encodings else data.decode("latin-1")
+        return decode_bytes(data, encodings or ["iso8859"], DELIMITERS) if encodings else data.decode("latin-1")
     except (UnicodeError, LookupError):
         return ""  # the declaration lies: nothing of it is known to be safe
 

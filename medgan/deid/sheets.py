@@ -7,7 +7,7 @@ detection with recognition finds at a fraction of the cost, and a marker blanked
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,10 @@ from medgan.errors import MedganError
 Gray = NDArray[np.uint8]
 
 DETECTOR = "PP-OCRv6_det_small.onnx"
-GAP = 16  # pixels between frames: side by side, tiny ones read as a line of text
+# Frames side by side read as a line of text when they end in an edge; mirrored margins have none.
+MARGIN = 16
+TINY_SIDE, TINY_SCALE = 96, 1.5  # letters of 6 pixels need enlarging; more than that finds letters in anatomy
+LARGE = 0.2  # a box over this much of both sides of a frame is text only if it can be read
 STRIDE = 32  # the network halves its input five times
 LEAST_SCALE = 0.5  # of a large frame; text of 16 stored pixels still has 8
 PROBABILITY = 0.2
@@ -49,42 +52,64 @@ class Place(NamedTuple):
     width: int
 
 
-def find_text(frames: Sequence[Gray], side: int, *, upright_only: bool = False) -> list[list[Box]]:
+def find_text(
+    frames: Sequence[Gray], side: int, *, upright_only: bool = False, doubted: bool = False
+) -> list[list[Box]]:
     """Boxes of text in each frame (uint8 [H, W], any sizes): upright, turned by 90 degrees, and faint.
 
-    `side` is the longest side of a sheet. With `upright_only` one pass is made instead of three.
+    Tiny frames get the upright pass alone: the others find letters in anatomy of that size.
+
+    `side` is the longest side of a sheet. With `upright_only` one pass is made instead of three. Boxes that
+    take a large part of the frame, and with `doubted` all, count only when letters are read in them.
     """
-    scaled = [_fit(frame, side) for frame in frames]
     boxes: list[list[Box]] = [[] for _ in frames]
-    for places, sheet in _sheets(scaled, side):
-        passes = [_probability(sheet)]
-        if not upright_only:
-            passes.append(np.rot90(_probability(np.rot90(sheet)), -1))
-            passes.append(_probability(_equalised(sheet, places)))
-        for probability in passes:
-            for place in places:
-                part = probability[place.top : place.top + place.height, place.left : place.left + place.width]
-                boxes[place.frame] += _boxes(part, frames[place.frame].shape)
-    return [merge(found) for found in boxes]
+    for tiny in (True, False):
+        chosen = [n for n, frame in enumerate(frames) if is_tiny(frame) is tiny]
+        for places, sheet in _sheets({n: _fit(frames[n], side) for n in chosen}, side):
+            passes = [_probability(sheet)]
+            if not (upright_only or tiny):
+                passes.append(np.rot90(_probability(np.rot90(sheet)), -1))
+                passes.append(_probability(_equalised(sheet, places)))
+            for probability in passes:
+                for place in places:
+                    part = probability[place.top : place.top + place.height, place.left : place.left + place.width]
+                    boxes[place.frame] += _boxes(part, frames[place.frame].shape)
+    return [
+        [box for box in merge(found) if not (doubted or _large(box, frame)) or _readable(frame, box)]
+        for frame, found in zip(frames, boxes, strict=True)
+    ]
 
 
 def merge(boxes: Sequence[Box]) -> list[Box]:
-    """Boxes with overlapping ones joined, in reading order."""
-    merged: list[Box] = []
-    for box in sorted(set(boxes)):
-        for other in [o for o in merged if _overlap(o, box)]:
-            merged.remove(other)
-            box = Box(*np.minimum(box[:2], other[:2]).tolist(), *np.maximum(box[2:], other[2:]).tolist())
-        merged.append(box)
-    return merge(merged) if len(merged) != len(set(boxes)) else sorted(merged)
+    """Boxes without those that lie within another: the passes find most texts more than once."""
+    kept: list[Box] = []
+    for box in sorted(set(boxes), key=lambda b: (b.top - b.bottom) * (b.right - b.left)):
+        if not any(
+            k.top <= box.top and k.left <= box.left and k.bottom >= box.bottom and k.right >= box.right for k in kept
+        ):
+            kept.append(box)
+    return kept
 
 
-def _overlap(a: Box, b: Box) -> bool:
-    return a.top < b.bottom and b.top < a.bottom and a.left < b.right and b.left < a.right
+def _large(box: Box, frame: Gray) -> bool:
+    return box.bottom - box.top > LARGE * frame.shape[0] and box.right - box.left > LARGE * frame.shape[1]
+
+
+def _readable(frame: Gray, box: Box) -> bool:
+    from medgan.deid.reading import is_readable
+
+    return is_readable(frame[box.top : box.bottom, box.left : box.right])
+
+
+def is_tiny(frame: Gray) -> bool:
+    return max(frame.shape) <= TINY_SIDE
 
 
 def _fit(frame: Gray, side: int) -> Gray:
     longest = max(frame.shape)
+    if longest <= TINY_SIDE:
+        size = (round(frame.shape[1] * TINY_SCALE), round(frame.shape[0] * TINY_SCALE))
+        return cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     if longest <= side:
         return frame
     scale = max(side / longest, LEAST_SCALE)
@@ -92,31 +117,32 @@ def _fit(frame: Gray, side: int) -> Gray:
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
-def _sheets(frames: Sequence[Gray], side: int) -> Iterator[tuple[list[Place], Gray]]:
+def _sheets(frames: Mapping[int, Gray], side: int) -> Iterator[tuple[list[Place], Gray]]:
     """Rows of frames of about one height, as many as fit; a frame larger than `side` has its own sheet."""
-    order = sorted(range(len(frames)), key=lambda i: (-frames[i].shape[0], -frames[i].shape[1], i))
+    order = sorted(frames, key=lambda n: (-frames[n].shape[0], -frames[n].shape[1], n))
     places: list[Place] = []
     top = left = row = 0
-    for index in order:
-        height, width = frames[index].shape
-        if left and left + width > side:
-            top, left, row = top + row + GAP, 0, 0
-        if places and (top + height > side or width > side):
+    for number in order:
+        height, width = frames[number].shape
+        if left and left + width + 2 * MARGIN > side:
+            top, left, row = top + row, 0, 0
+        if places and (top + height + 2 * MARGIN > side or width + 2 * MARGIN > side):
             yield places, _sheet(frames, places)
             places, top, left, row = [], 0, 0, 0
-        places.append(Place(index, top, left, height, width))
-        left += width + GAP
-        row = max(row, height)
+        places.append(Place(number, top + MARGIN, left + MARGIN, height, width))
+        left += width + 2 * MARGIN
+        row = max(row, height + 2 * MARGIN)
     if places:
         yield places, _sheet(frames, places)
 
 
-def _sheet(frames: Sequence[Gray], places: Sequence[Place]) -> Gray:
-    height = max(place.top + place.height for place in places)
-    width = max(place.left + place.width for place in places)
+def _sheet(frames: Mapping[int, Gray], places: Sequence[Place]) -> Gray:
+    height = max(place.top + place.height for place in places) + MARGIN
+    width = max(place.left + place.width for place in places) + MARGIN
     sheet = np.zeros((-(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE), np.uint8)
-    for place in places:
-        sheet[place.top : place.top + place.height, place.left : place.left + place.width] = frames[place.frame]
+    for p in places:
+        mirrored = np.pad(frames[p.frame], MARGIN, mode="reflect" if min(p.height, p.width) > MARGIN else "edge")
+        sheet[p.top - MARGIN : p.top + p.height + MARGIN, p.left - MARGIN : p.left + p.width + MARGIN] = mirrored
     return sheet
 
 
@@ -125,7 +151,8 @@ def _equalised(sheet: Gray, places: Sequence[Place]) -> Gray:
     clahe = cv2.createCLAHE(4.0, (4, 4))
     out = np.zeros_like(sheet)
     for p in places:
-        region = slice(p.top, p.top + p.height), slice(p.left, p.left + p.width)
+        rows = slice(p.top - MARGIN, p.top + p.height + MARGIN)
+        region = rows, slice(p.left - MARGIN, p.left + p.width + MARGIN)
         out[region] = clahe.apply(np.ascontiguousarray(sheet[region]))
     return out
 
@@ -133,8 +160,8 @@ def _equalised(sheet: Gray, places: Sequence[Place]) -> Gray:
 def _probability(sheet: Gray) -> NDArray[np.float32]:
     """Probability of text for each pixel of a sheet whose sides are multiples of STRIDE."""
     gray = np.ascontiguousarray(sheet).astype(np.float32) / 127.5 - 1
-    session = _detector()
-    (answer,) = session.run(None, {session.get_inputs()[0].name: np.repeat(gray[None, None], 3, axis=1)})
+    detector = session(DETECTOR)
+    (answer,) = detector.run(None, {detector.get_inputs()[0].name: np.repeat(gray[None, None], 3, axis=1)})
     probability: NDArray[np.float32] = answer[0, 0]
     return probability
 
@@ -162,16 +189,16 @@ def _boxes(probability: NDArray[np.float32], shape: tuple[int, ...]) -> list[Box
 
 
 @cache
-def _detector() -> Any:
-    """One session a process, on one thread: the map over studies is what is parallel."""
+def session(name: str) -> Any:
+    """One session a process and model, on one thread: the map over studies is what is parallel."""
     import onnxruntime
 
     spec = importlib.util.find_spec("rapidocr")
     if spec is None or not spec.submodule_search_locations:
         raise MedganError("text detection needs the package rapidocr; `pip install rapidocr`")
-    model = Path(spec.submodule_search_locations[0]) / "models" / DETECTOR
+    model = Path(spec.submodule_search_locations[0]) / "models" / name
     if not model.is_file():
-        raise MedganError(f"rapidocr does not hold {DETECTOR}; install rapidocr 3.10")
+        raise MedganError(f"rapidocr does not hold {name}; install rapidocr 3.10")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4

@@ -62,7 +62,7 @@ def clean(text: str, known: Known) -> str:
     text = _AGES.sub(" ", text)
     folded = unicodedata.normalize("NFKD", text)
     plain = "".join(c for c in folded if not unicodedata.combining(c))
-    plain = _without_phrases(plain, known.phrases)
+    plain = _without_phrases(re.sub(r"\s+", " ", plain), known.phrases)
     plain = _NUMBERS.sub(_short_numbers, plain)
     kept: list[str] = []
     gap = ""

@@ -6,6 +6,7 @@ import io
 import logging
 import math
 import struct
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from medgan.errors import Reason, StudyRejected
 
 # pydicom quotes values in its warnings and log lines
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom(\.|$)")
 
 UNREADABLE = (
     InvalidDicomError,
@@ -41,7 +43,7 @@ UNREADABLE = (
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_422", "YBR_PARTIAL_420")
 PALETTE = "PALETTE COLOR"
-MOST_PIXELS = 1 << 27  # of one frame; more is taken for an attack
+MOST_PIXELS, MOST_FRAMES = 1 << 27, 1 << 16  # of one frame, of one file; more is taken for an attack
 LONG_VRS = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"}
 UNDEFINED = 0xFFFFFFFF
 KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
@@ -129,8 +131,8 @@ def check(pixels: Pixels, length: int) -> None:
         or not 0 < pixels.stored <= pixels.high + 1 <= pixels.allocated
     ):
         raise StudyRejected(Reason.MISSING_ATTRIBUTE, detail="rows, columns, frames or bits are not valid")
-    if pixels.rows * pixels.columns > MOST_PIXELS:
-        raise StudyRejected(Reason.UNSAFE_FILE, detail="a frame of more pixels than any modality makes")
+    if pixels.rows * pixels.columns > MOST_PIXELS or pixels.frames > MOST_FRAMES:
+        raise StudyRejected(Reason.UNSAFE_FILE, detail="more pixels or frames than any modality makes")
     if pixels.photometric not in (*GREYS, *COLOURS, "PALETTE COLOR"):
         raise StudyRejected(Reason.UNSUPPORTED_PHOTOMETRIC, detail="a photometric interpretation that is not handled")
     if pixels.syntax.is_compressed and pixels.offset >= 0:

@@ -6,7 +6,6 @@ A file gives one Plane, an enhanced multi-frame file one for each frame.
 from __future__ import annotations
 
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -69,13 +68,11 @@ def read_planes(files: Iterable[Path]) -> tuple[list[Plane], Counter[Reason]]:
     """Every plane of these files, pixels untouched, and why files were refused. One reason a file."""
     planes: list[Plane] = []
     refused: Counter[Reason] = Counter()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for file in files:
-            try:
-                planes.extend(planes_of(file))
-            except StudyRejected as error:
-                refused[error.reason] += 1
+    for file in files:
+        try:
+            planes.extend(planes_of(file))
+        except StudyRejected as error:
+            refused[error.reason] += 1
     return planes, refused
 
 
@@ -102,19 +99,17 @@ def values(plane: Plane) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None,
 
     Padding is found on stored values, before rescale; rescale is the plane's own. Raises StudyRejected.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        raw = stored_values(plane.pixels, plane.frame)
-        try:
-            padding = padding_of(raw, plane.pixels.header) if raw.ndim == 2 else None
-            top = float((1 << plane.pixels.stored) - 1) if raw.dtype.kind in "iu" else 1.0
-            if plane.pixels.photometric == PALETTE:
-                colours = apply_color_lut(raw, plane.pixels.header)
-                return colours.astype(np.float32), None, float(np.iinfo(colours.dtype).max)
-            if "ModalityLUTSequence" in plane.pixels.header:
-                return apply_modality_lut(raw, plane.pixels.header).astype(np.float32), padding, top
-        except UNREADABLE:
-            raise StudyRejected(Reason.DECODE_FAILED, detail="a lookup table could not be applied") from None
+    raw = stored_values(plane.pixels, plane.frame)
+    try:
+        padding = padding_of(raw, plane.pixels.header) if raw.ndim == 2 else None
+        top = float((1 << plane.pixels.stored) - 1) if raw.dtype.kind in "iu" else 1.0
+        if plane.pixels.photometric == PALETTE:
+            colours = apply_color_lut(raw, plane.pixels.header)
+            return colours.astype(np.float32), None, float(np.iinfo(colours.dtype).max)
+        if "ModalityLUTSequence" in plane.pixels.header:
+            return apply_modality_lut(raw, plane.pixels.header).astype(np.float32), padding, top
+    except UNREADABLE:
+        raise StudyRejected(Reason.DECODE_FAILED, detail="a lookup table could not be applied") from None
     scaled = raw.astype(np.float32)
     if plane.slope != 1.0:
         scaled *= np.float32(plane.slope)

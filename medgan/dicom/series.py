@@ -20,7 +20,7 @@ from medgan.dicom.read import Plane
 from medgan.errors import Reason, StudyRejected
 from medgan.volume.geometry import Geometry, Vector, dot, plane_axes
 
-STEP_MM, STEP_SHARE = 0.01, 0.01  # steps may differ by the larger of the two
+STEP_MM, STEP_SHARE = 0.0101, 0.01  # steps may differ by the larger: positions are often rounded to 0.01 mm
 SAME_PLACE_MM = 0.005
 SIDEWAYS_MM, SIDEWAYS_SHARE = 0.1, 0.002  # of a plane, off the line along the normal; a tilt of 0.1 degrees
 SAME_COSINE = 1e-3

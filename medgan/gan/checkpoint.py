@@ -58,8 +58,9 @@ class Snapshot:
 def save(folder: Path, snapshot: Snapshot) -> Path:
     """Write a working checkpoint below `folder` and drop all but the newest two. Returns where it is."""
     target = folder / f"{snapshot.images_seen:012d}"
+    for left in folder.glob(".aside-*"):  # of a writer that was killed; a run has one writer
+        shutil.rmtree(left, ignore_errors=True)
     aside = folder / f".aside-{os.getpid()}"
-    shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     files = {}
     for part, tensors in snapshot.tensors.items():
@@ -91,7 +92,7 @@ def latest(folder: Path) -> Snapshot | None:
             logger.warning("checkpoint at %d images is damaged; going back to the one before", int(place.name))
     if found:
         raise CorruptArtefact(
-            f"all {len(found)} working checkpoints are damaged; remove the run's folder below research/work and train again"
+            f"all {len(found)} working checkpoints are damaged; remove the run's folder in research/work and go again"
         )
     return None
 
@@ -105,7 +106,7 @@ def rebuild(snapshot: Snapshot, design: Design) -> tuple[AnyGenerator, AnyDiscri
 
 
 def seal(folder: Path, generator: AnyGenerator, discriminator: AnyDiscriminator, state: dict[str, Any]) -> None:
-    """Write the files of a finished checkpoint. `state` holds images_seen, classes and what else is known of the run."""
+    """Write the files of a finished checkpoint. `state` holds images_seen, classes and what else there is to know."""
     (folder / "generator.safetensors").write_bytes(pack(generator.state_dict()))
     (folder / "discriminator.safetensors").write_bytes(pack(discriminator.state_dict()))
     body = {"schema": SCHEMA, **state, "network": generator.design.as_json()}
@@ -116,6 +117,8 @@ def read_state(folder: Path) -> dict[str, Any]:
     """state.json of a finished checkpoint. Raises UsageError when there is none, CorruptArtefact when it is damaged."""
     try:
         state: dict[str, Any] = json.loads((folder / STATE).read_bytes())
+        if not isinstance(state, dict):
+            raise ValueError(STATE)
     except OSError:
         raise UsageError(f"not a checkpoint: expected a folder with {STATE} and safetensors in it") from None
     except ValueError:
@@ -163,7 +166,11 @@ def _filled(network: Any, file: Path, state: dict[str, Any]) -> Any:
 
 def _read(place: Path) -> Snapshot:
     body = json.loads((place / STATE).read_bytes())
-    if body.pop("sha256") != digests.sha256(digests.canonical(body)) or body["schema"] != SCHEMA:
+    if (
+        not isinstance(body, dict)
+        or body.pop("sha256") != digests.sha256(digests.canonical(body))
+        or body["schema"] != SCHEMA
+    ):
         raise ValueError(STATE)
     tensors = {}
     for name, expected in body["files"].items():

@@ -8,11 +8,12 @@ grid of rays, a CT grid and a list of points all ask the same anatomy.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[np.floating[Any]]
 
 # linear attenuation at about 70 keV, 1/mm
 MU_WATER, MU_FAT, MU_MUSCLE, MU_BLOOD, MU_LUNG, MU_AIR = 0.0193, 0.0175, 0.0202, 0.0201, 0.0046, 0.0
@@ -49,23 +50,23 @@ class Body:
 def draw_body(rng: np.random.Generator, sex: str, age: int) -> Body:
     """A build at random: women smaller, the old with larger hearts, unfolded aortas and thinner bone."""
     woman = sex == "F"
-    size = rng.normal(0.92 if woman else 1.0, 0.045)
+    size = rng.normal(0.91 if woman else 1.0, 0.05)
     stout = float(np.clip(rng.gamma(3.0, 0.33), 0.15, 2.6))  # 1 is usual
     old = np.clip((age - 45) / 40, 0, 1)
     return Body(
         sex=sex,
         age=age,
         scale=(
-            float(size * rng.normal(1.0, 0.03)),
+            float(size * rng.normal(1.0, 0.04)),
             float(size * (0.92 + 0.09 * stout + 0.06 * old)),
-            float(size * rng.normal(1.02 - 0.05 * (stout - 1), 0.03)),
+            float(size * rng.normal(1.02 - 0.06 * (stout - 1), 0.045)),
         ),
         fat_mm=float(5 + 15 * stout + (4 if woman else 0)),
         muscle_mm=float(rng.normal(12 if woman else 17, 2)),
         breast_mm=float(np.clip(rng.normal(42 + 9 * stout, 9), 24, 75)) if woman else 0.0,
-        heart=float(np.clip(rng.normal(0.94 + 0.10 * old + 0.03 * (stout - 1), 0.06), 0.8, 1.25)),
+        heart=float(np.clip(rng.normal(0.94 + 0.10 * old + 0.04 * (stout - 1), 0.085), 0.76, 1.3)),
         heart_tilt=float(np.clip(rng.normal(0.72 - 0.16 * (stout - 1), 0.10), 0.3, 1.0)),
-        dome_mm=float(rng.normal(-88 + 9 * (stout - 1), 9)),
+        dome_mm=float(rng.normal(-87 + 10 * (stout - 1), 11)),
         aorta_mm=float(rng.normal(12.5 + 4 * old, 1.2)),
         unfold_mm=float(rng.normal(2 + 9 * old, 2)),
         bone=float(np.clip(rng.normal(1.06 - 0.28 * old - (0.06 if woman else 0), 0.09), 0.6, 1.3)),
@@ -151,12 +152,12 @@ def mediastinum(body: Body, x: Array, y: Array, z: Array) -> Array:
     right = np.interp(z, [-170, -60, 0, 40, 70, 95, 150], [30, 26, 24, 27, 26, 25, 32]).astype(np.float32)
     left = np.interp(z, [-170, -60, 0, 40, 70, 95, 150], [30, 26, 24, 20, 20, 24, 32]).astype(np.float32)
     middle, half = 0.5 * (left - right), 0.5 * (left + right)
-    column = fill((((x - middle) / half) ** 2 + ((y - 2) / 47) ** 2 - 1) * 11, 5.0)
+    column = fill((((x - middle) / half) ** 2 + ((y - 4) / 40) ** 2 - 1) * 11, 7.0)
     r = body.aorta_mm
-    arch = ellipsoid(x, y, z, (15 + 0.35 * r + 0.4 * body.unfold_mm, 8, 58), (r * 1.3, 36, r * 1.25))
+    arch = ellipsoid(x, y, z, (13 + 0.35 * r + 0.4 * body.unfold_mm, 8, 56), (r * 1.35, 30, r * 1.6))
     out = 14 + body.unfold_mm + 5 * np.sin((z + 40) / 60)
     down = fill((((x - out) / (r + 1)) ** 2 + ((y - 36) / (r + 2)) ** 2 - 1) * 6) * (z < 58)
-    spine = fill((((x - spine_x(body, z)) / 22) ** 2 + ((y - 72) / 30) ** 2 - 1) * 9, 5.0)
+    spine = fill((((x - spine_x(body, z)) / 22) ** 2 + ((y - 74) / 27) ** 2 - 1) * 9, 6.0)
     return np.maximum(np.maximum(column, arch), np.maximum(down, spine))
 
 

@@ -80,12 +80,16 @@ def rib_path(body: Body, index: int, side: int, n: int = 150) -> tuple[npt.NDArr
     reach = (0.98, 0.92, 0.90, 0.88, 0.86, 0.82, 0.77, 0.70, 0.62, 0.54, 0.34, 0.22)[index]
     t = np.linspace(0, 1, n)
     phi = np.pi * (0.5 - reach * t) + 0.05  # from the back round the side to the front
-    drop = body.rib_slope * min(98.0, 46 + 9.0 * index) * (0.16 * np.sin(np.pi * t) * -1.0 + (reach * t) ** 1.25)
+    drop = (
+        body.rib_slope
+        * min(98.0, (46, 56)[index == 0] + 9.0 * index)
+        * (0.16 * np.sin(np.pi * t) * -1.0 + (reach * t) ** 1.25)
+    )
     z = start - drop
     width, depth, centre = (np.asarray(a) for a in cage_profile(np.minimum(z, 112.0)))
     width, depth = np.maximum(width, 56) + 4.5, np.maximum(depth, 40) + 4.5
     c, s = np.cos(phi), np.sin(phi)
-    rounder = (1 - 0.35 * (c * s) ** 2) ** -0.5
+    rounder = (1 - (0.35 if index > 1 else 0.0) * (c * s) ** 2) ** -0.5
     near = np.exp(-t * reach * 9)  # the neck of the rib leaves the spine, not the wall
     x = side * (width * c * rounder * (1 - near) + near * (18 + 60 * t))
     y = (centre + depth * s * rounder) * (1 - 0.25 * near) + 0.25 * near * 60
@@ -112,7 +116,7 @@ def vertebrae(body: Body) -> list[Cloud]:
         z0 = 134 - 23.5 * level if level >= 0 else 134 - 18 * level
         height = 20.0 if level >= 0 else 14.0
         rx, ry = (15.0 + 0.45 * max(level, 0), 14.0 + 0.4 * max(level, 0)) if level >= 0 else (12.0, 9.0)
-        x0, y0 = float(spine_x(body, np.float32(z0))), 62.0
+        x0, y0 = float(spine_x(body, np.asarray(z0))), 62.0
         heights = np.linspace(-height / 2, height / 2, 12)
         weight = np.where(np.abs(heights) > height / 2 - 1.5, 2.2, 0.55)
         waist = 1 - 0.1 * np.cos(np.pi * heights / height)
@@ -231,7 +235,10 @@ def airways(body: Body) -> list[Cloud]:
     return clouds
 
 
-def skeleton(body: Body, *, arms: bool = True) -> Cloud:
-    """All bones, by the body's mineral, and the bronchi; without the upper arms when they are held up."""
+def skeleton(body: Body, *, arms: bool = True, contrast: float = 1.0) -> Cloud:
+    """All bones, by the body's mineral, and the bronchi; without the upper arms when they are held up.
+
+    `contrast` is bone's excess over soft tissue at the beam's energies, against a film's.
+    """
     bone = join(ribs(body) + vertebrae(body) + clavicles(body) + shoulders(body, arms=arms) + sternum(body))
-    return join([Cloud(bone.places, bone.mass * np.float32(body.bone)), *airways(body)])
+    return join([Cloud(bone.places, bone.mass * np.float32(body.bone * contrast)), *airways(body)])

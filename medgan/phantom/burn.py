@@ -53,7 +53,7 @@ def burn(rng: np.random.Generator, film: Array, lines: list[str]) -> tuple[Array
         h, w = mask.shape
         x = side - w - 3 if right else 3
         ground = out[y : y + h, x : x + w]
-        if boxed:
+        if boxed or ground.std() > 0.16:  # neither colour would be legible on a mixed ground
             ground[:] = 0.02
         bright = bool(ground.mean() < 0.55)
         ground += mask * ((1.0 if bright else 0.0) - ground)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import (
+    UID,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -65,8 +66,8 @@ def meta(ds: Dataset, uid: str, station: str) -> FileMetaDataset:
     found = FileMetaDataset()
     found.FileMetaInformationVersion = b"\0\1"
     found.MediaStorageSOPClassUID, found.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
-    found.TransferSyntaxUID = uid
-    found.ImplementationClassUID, found.ImplementationVersionName = IMPLEMENTATION_UID, IMPLEMENTATION_NAME
+    found.TransferSyntaxUID = UID(uid)
+    found.ImplementationClassUID, found.ImplementationVersionName = UID(IMPLEMENTATION_UID), IMPLEMENTATION_NAME
     if station:
         found.SourceApplicationEntityTitle = station[:16]
     return found

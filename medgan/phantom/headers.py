@@ -16,7 +16,7 @@ from pydicom.uid import (
 )
 
 from medgan.phantom.anatomy import Body
-from medgan.phantom.identity import Person, Planted, original_uid
+from medgan.phantom.identity import NATIONAL, Person, Planted, original_uid
 
 SOP_CLASSES = {
     "DX": DigitalXRayImageStorageForPresentation,
@@ -107,7 +107,7 @@ def nested(ds: Dataset, person: Person, visit: Visit) -> None:
     request.RequestedProcedureDescription = f"{DESCRIPTIONS[ds.Modality]} for {person.family}"
     ds.RequestAttributesSequence = Sequence([request])
     other = Dataset()
-    other.PatientID, other.IssuerOfPatientID, other.TypeOfPatientID = person.other_id, "NATIONAL", "TEXT"
+    other.PatientID, other.IssuerOfPatientID, other.TypeOfPatientID = person.other_id, NATIONAL, "TEXT"
     ds.OtherPatientIDsSequence = Sequence([other])
     who = Dataset()
     who.CodeValue, who.CodingSchemeDesignator, who.CodeMeaning = (
@@ -181,7 +181,7 @@ def radiograph(ds: Dataset, view: str, inverse: bool, pitch_mm: float, distance_
 def plane(ds: Dataset, origin_mm: tuple[float, float, float], pixel_mm: float, slice_mm: float) -> None:
     """What all axial slices of a volume share."""
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"] if ds.Modality == "CT" else ["ORIGINAL", "PRIMARY", "M", "SE"]
-    ds.FrameOfReferenceUID = ds.SeriesInstanceUID + ".9"
+    ds.FrameOfReferenceUID = ds.SeriesInstanceUID + ".900"  # above any instance number
     ds.PositionReferenceIndicator = ""
     ds.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
     ds.PixelSpacing, ds.SliceThickness = [f"{pixel_mm:g}"] * 2, f"{slice_mm:g}"

@@ -8,26 +8,122 @@ from dataclasses import dataclass, field
 import numpy as np
 
 ROOT = "1.3.6.1.4.1.99999.7"  # an arc nobody holds: original UIDs of the phantoms
+NATIONAL = "EASTMERE-NHI"  # who issues the other patient id
 SHORTEST = 4  # shorter ASCII strings would be met by chance in a leak scan
 
 FAMILIES = (
-    "Abernathy Adebanjo Bartholdsen Belmonteiro Brannigan Castellanos Czerwinsky Delacroix Dragomirescu Eisenbichler "
-    "Fitzgibbon Fontanarosa Gallowglass Ghirlanda Haverkamp Hjaltalin Ibekwezor Jankulovic Kaczmarowski Kerrigan "
-    "Lindqvist Lombardozzi Macgillivray Montefiore Nakagawara Nwachukwu Oberholtzer Okonkwo Oyelaran Papadimos "
-    "Petrossian Pfefferkorn Quartermaine Quintanilla Ravenscroft Rosenkrantz Saltonstall Szabolcsi Thorvaldsen "
-    "Tregaskis Uusitalo Vandermeersch Vasconcelos Wetherington Wojnarowicz Xanthopoulos Yarborough Ybarrondo "
-    "Zabriskie Zumwaltner"
-).split()
+    "Abernathy",
+    "Adebanjo",
+    "Bartholdsen",
+    "Belmonteiro",
+    "Brannigan",
+    "Castellanos",
+    "Czerwinsky",
+    "Delacroix",
+    "Dragomirescu",
+    "Eisenbichler",
+    "Fitzgibbon",
+    "Fontanarosa",
+    "Gallowglass",
+    "Ghirlanda",
+    "Haverkamp",
+    "Hjaltalin",
+    "Ibekwezor",
+    "Jankulovic",
+    "Kaczmarowski",
+    "Kerrigan",
+    "Lindqvist",
+    "Lombardozzi",
+    "Macgillivray",
+    "Montefiore",
+    "Nakagawara",
+    "Nwachukwu",
+    "Oberholtzer",
+    "Okonkwo",
+    "Oyelaran",
+    "Papadimos",
+    "Petrossian",
+    "Pfefferkorn",
+    "Quartermaine",
+    "Quintanilla",
+    "Ravenscroft",
+    "Rosenkrantz",
+    "Saltonstall",
+    "Szabolcsi",
+    "Thorvaldsen",
+    "Tregaskis",
+    "Uusitalo",
+    "Vandermeersch",
+    "Vasconcelos",
+    "Wetherington",
+    "Wojnarowicz",
+    "Xanthopoulos",
+    "Yarborough",
+    "Ybarrondo",
+    "Zabriskie",
+    "Zumwaltner",
+)
 WOMEN = (
-    "Adaeze Annelise Beatrisa Bronwenna Clementine Desdemona Eleonora Evangeline Fiammetta Georgiana Henrietta "
-    "Ingeborg Jacquetta Katarzyna Leocadia Marguerite Nzingha Ottoline Philippa Quenella Rosalinda Seraphine "
-    "Theodora Ursuline Violetta Wilhelmina Xiomara Yolandra Zenaida"
-).split()
+    "Adaeze",
+    "Annelise",
+    "Beatrisa",
+    "Bronwenna",
+    "Clementine",
+    "Desdemona",
+    "Eleonora",
+    "Evangeline",
+    "Fiammetta",
+    "Georgiana",
+    "Henrietta",
+    "Ingeborg",
+    "Jacquetta",
+    "Katarzyna",
+    "Leocadia",
+    "Marguerite",
+    "Nzingha",
+    "Ottoline",
+    "Philippa",
+    "Quenella",
+    "Rosalinda",
+    "Seraphine",
+    "Theodora",
+    "Ursuline",
+    "Violetta",
+    "Wilhelmina",
+    "Xiomara",
+    "Yolandra",
+    "Zenaida",
+)
 MEN = (
-    "Alasdair Bartholomew Cornelius Demetrius Ezekielus Ferdinand Godefroyd Hieronymus Ignatius Jeremiasz Kazimierz "
-    "Leopoldo Maximilian Nathaniel Octavianus Percival Quintilian Reginaldo Sigismund Thaddeus Ulyssean Valentino "
-    "Wolfgang Xavierus Yaroslavl Zachariasz Emmerich Barnabyus"
-).split()
+    "Alasdair",
+    "Bartholomew",
+    "Cornelius",
+    "Demetrius",
+    "Ezekielus",
+    "Ferdinand",
+    "Godefroyd",
+    "Hieronymus",
+    "Ignatius",
+    "Jeremiasz",
+    "Kazimierz",
+    "Leopoldo",
+    "Maximilian",
+    "Nathaniel",
+    "Octavianus",
+    "Percival",
+    "Quintilian",
+    "Reginaldo",
+    "Sigismund",
+    "Thaddeus",
+    "Ulyssean",
+    "Valentino",
+    "Wolfgang",
+    "Xavierus",
+    "Yaroslavl",
+    "Zachariasz",
+    "Emmerich",
+    "Barnabyus",
+)
 # SpecificCharacterSet, family, given, family and given in their own script, and again by sound
 SCRIPTS: tuple[tuple[str, str, str, str, str], ...] = (
     ("ISO_IR 192", "Yamashiro", "Tarouji", "山城^太郎次", "やましろ^たろうじ"),
@@ -48,7 +144,7 @@ DOCTORS = (
     "Moutsopoulou^Irenea",
     "Dunleavygate^Ronan",
 )
-OPERATORS = ("Kettlewellish^Jo", "Brzezickowa^Ola", "Ferreirinhas^Tito")
+OPERATORS = ("Kettlewellish^Jo", "Brzezickowa^Ola", "Ferreirinhas^Titozzo")
 HOSPITALS = (
     ("Saint Brigid Infirmary of Eastmere", "14 Lindenhofgasse, Eastmere EM4 7QT"),
     ("Nordhavn Kommunehospital", "Kastanjealleen 221, 9999 Nordhavn"),
@@ -132,13 +228,20 @@ def draw_person(rng: np.random.Generator, index: int, sex: str, birth: datetime.
 
 def plant_person(planted: Planted, person: Person) -> None:
     """Note everything about a person that must not be found later."""
-    planted.add(person.name, person.family, person.given, person.patient_id, person.patient_id.removeprefix("MRN-"))
+    planted.add(
+        person.name,
+        person.family,
+        person.family.upper(),
+        person.given,
+        person.patient_id,
+        person.patient_id.removeprefix("MRN-"),
+    )
     for group in person.name.split("="):
         planted.add(group, group.replace("^", " ").strip(), *(c for c in group.split("^") if len(c) > 1))
-    planted.add(person.issuer, person.other_id, person.address, person.phone, *person.hospital)
+    planted.add(person.issuer, NATIONAL, person.other_id, person.address, person.phone, *person.hospital)
     planted.add(person.serial, person.station, person.birth.strftime("%Y%m%d"), person.birth.strftime("%d.%m.%Y"))
     for name in (person.doctor, person.operator):
-        planted.add(name, *name.split("^"))
+        planted.add(name, *name.split("^"), name.replace("^", " "))
 
 
 def original_uid(person: Person, date: datetime.date, *parts: int) -> str:

@@ -29,10 +29,10 @@ def draw_lesion(rng: np.random.Generator, body: Body, kind: str) -> Lesion | Non
         return None
     side = int(rng.choice((-1, 1)))
     radius = float(
-        {"nodule": rng.uniform(11, 18), "opacity": rng.uniform(30, 46), "effusion": rng.uniform(38, 92)}[kind]
+        {"nodule": rng.uniform(13, 21), "opacity": rng.uniform(30, 46), "effusion": rng.uniform(38, 92)}[kind]
     )
     phases = tuple(float(p) for p in rng.uniform(0, 6.28, 6))
-    density = float(rng.uniform(0.9, 1.0) if kind == "nodule" else rng.uniform(0.55, 0.85))
+    density = float(rng.uniform(1.0, 1.3) if kind == "nodule" else rng.uniform(0.55, 0.85))
     lateral = (62, 98) if kind == "nodule" else (58, 86)
     for _ in range(200):
         x, y, z = side * rng.uniform(*lateral), rng.uniform(-40, 45), rng.uniform(body.dome_mm + 14, 82)
@@ -46,7 +46,10 @@ PROBES = np.array([[0, 0, 0], [1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 
 
 
 def share_of_water(lesion: Lesion, body: Body, x: Array, y: Array, z: Array, *, supine: bool) -> Array:
-    """Share of lung that the lesion has turned into soft tissue, in [0, 1]; fluid sinks to where the patient rests."""
+    """Share of lung that is soft tissue now, above 1 where calcium lies; fluid sinks to where the patient rests.
+
+    Shape: that of x, y and z broadcast.
+    """
     if lesion.kind == "effusion":
         return fluid(lesion, body, x, y, z, supine=supine)
     a, b, c = (x - lesion.centre[0], y - lesion.centre[1], z - lesion.centre[2])
@@ -64,8 +67,8 @@ def fluid(lesion: Lesion, body: Body, x: Array, y: Array, z: Array, *, supine: b
     """Share filled by fluid: a level with a meniscus when upright, a crescent along the back when lying."""
     own = fill(-lesion.side * x, 6.0)
     if supine:
-        return own * fill((70 - 0.5 * lesion.radius_mm) - y, 5.0)
-    width, depth, centre = cage_profile(np.float32(body.dome_mm + 40))
+        return own * fill((78 - 0.4 * lesion.radius_mm) - y, 5.0)
+    width, depth, centre = cage_profile(np.asarray(body.dome_mm + 40))
     aside, behind = np.maximum(width - np.abs(x), 0), np.maximum(depth - np.abs(y - centre), 0)
     climb = (8 + 0.30 * lesion.radius_mm) * (0.8 * np.exp(-aside / 15) + np.exp(-behind / 18))
     bottom = np.maximum(diaphragm(body, x, y), body.dome_mm - 62)

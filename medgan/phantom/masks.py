@@ -19,7 +19,7 @@ def write_lungs(path: Path, slices: list[Dataset], lungs: npt.NDArray[np.bool_])
     import highdicom as hd  # slow to import, and few phantoms have a CT
     from pydicom.sr.codedict import codes
 
-    series = f"{slices[0].SeriesInstanceUID}.8"
+    series = f"{slices[0].SeriesInstanceUID}.800"  # above any instance number
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         description = hd.seg.SegmentDescription(
@@ -61,6 +61,8 @@ def settle(seg: Dataset, source: Dataset) -> None:
         setattr(seg, keyword, source.StudyDate)
     for keyword in ("SeriesTime", "ContentTime", "InstanceCreationTime"):
         setattr(seg, keyword, source.StudyTime)
+    if "ContributingEquipmentSequence" in seg:
+        del seg.ContributingEquipmentSequence  # it names this moment
     dimension = f"{seg.SOPInstanceUID}.1"
     for organization in seg.get("DimensionOrganizationSequence", []):
         organization.DimensionOrganizationUID = dimension

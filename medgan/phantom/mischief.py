@@ -8,8 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from pydicom import dcmread, dcmwrite
+from pydicom.uid import UID
 
 from medgan.phantom import encode
+
+CUT = 77  # instance number of the truncated film
 
 
 def break_file(kind: str, good: Path, images: Path, seed: int) -> Path:
@@ -34,7 +37,7 @@ def break_file(kind: str, good: Path, images: Path, seed: int) -> Path:
 def write_truncated(good: Path, path: Path) -> None:
     """Another instance whose transfer stopped in the middle of the pixels."""
     ds = dcmread(good)
-    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"{ds.SeriesInstanceUID}.77"
+    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID(f"{ds.SeriesInstanceUID}.{CUT}")
     dcmwrite(path, ds, enforce_file_format=True)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * 0.6)])
@@ -49,5 +52,5 @@ def write_variant(kind: str, good: Path, path: Path, seed: int) -> None:
         pixels = np.frombuffer(ds.PixelData, "<u2")
         noise = np.random.default_rng(seed).integers(0, 40, pixels.shape, dtype=np.uint16)
         ds.PixelData = np.clip(pixels + noise, 0, 4095).astype("<u2").tobytes()
-    ds.file_meta.ImplementationClassUID = encode.IMPLEMENTATION_UID
+    ds.file_meta.ImplementationClassUID = UID(encode.IMPLEMENTATION_UID)
     dcmwrite(path, ds, enforce_file_format=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from medgan.phantom import burn, encode, headers, masks, mischief, truth
@@ -18,8 +19,8 @@ from medgan.phantom.headers import Visit
 from medgan.phantom.identity import Person, Planted, draw_person, plant_person
 from medgan.phantom.lesions import Lesion, draw_lesion
 from medgan.phantom.plan import Deal, deal
-from medgan.phantom.radiograph import Shot, draw_shot, expose
-from medgan.phantom.tomography import draw_scan, lungs_of, scan_chest
+from medgan.phantom.radiograph import draw_shot, expose
+from medgan.phantom.tomography import draw_scan, fine_structure, lungs_of, scan_chest
 from medgan.phantom.vessels import vessels
 
 SUFFIXES = (".dcm", ".dcm", ".DCM", "", ".IMA", ".dic")
@@ -158,6 +159,7 @@ def write_film(
     name = f"IM{visit.number:04d}{SUFFIXES[int(rng.integers(len(SUFFIXES)))]}"
     syntax = "explicit" if scene.dealt.broken else encode.draw_syntax(rng)
     path = save(scene, ds, f"{folder}/{name}", syntax, label)
+    scene.planted.add(f"{ds.SeriesInstanceUID}.{mischief.CUT}")
     if scene.native is None:
         scene.native = path
     box = truth.box_in_film(scene.body, lesion, shot, film) if lesion else None
@@ -197,8 +199,7 @@ def write_ct(scene: Scene, visit: Visit, folder: str, lesion: Lesion | None, lab
     """The axial series of the chest and its true lungs; returns its truth."""
     body = scene.body
     scan = draw_scan(scene.rng, body)
-    fine = join([skeleton(body, arms=False), vessels(body)])
-    volume = scan_chest(body, fine, lesion, scan)
+    volume = scan_chest(body, fine_structure(body), lesion, scan)
     ds = headers.describe(scene.rng, scene.person, body, visit, ("CT", 2), scene.planted)
     headers.plane(ds, scan.origin_mm, scan.pixel_mm, scan.slice_mm)
     slices = write_slices(scene, ds, folder, (volume + 1024).astype(np.uint16), scan.origin_mm, scan.slice_mm, label)
@@ -221,7 +222,7 @@ def write_slices(
     scene: Scene,
     ds: Dataset,
     folder: str,
-    volume: Array,
+    volume: npt.NDArray[np.uint16],
     origin_mm: tuple[float, float, float],
     slice_mm: float,
     label: str,
@@ -231,12 +232,15 @@ def write_slices(
     order = scene.rng.permutation(len(volume))
     suffix, written = SUFFIXES[int(scene.rng.integers(len(SUFFIXES)))], []
     syntax = "explicit" if scene.rng.random() < 0.6 else str(scene.rng.choice(["implicit", "j2k", "jls"]))
+    scene.planted.add(ds.FrameOfReferenceUID)
     for k, pixels in enumerate(volume):
         headers.slice_at(ds, k, origin_mm, slice_mm)
         encode.set_pixels(ds, pixels, 12)
         save(scene, ds, f"{folder}/{kind}/{order[k]:04d}{suffix}", syntax, label)
         bare = Dataset()
-        bare.update({tag: ds[tag] for tag in ds.keys() if tag != 0x7FE00010})
+        bare.update({element.tag: element for element in ds if element.keyword != "PixelData"})
+        del bare.SpecificCharacterSet
+        bare.SpecificCharacterSet = "ISO_IR 192"  # highdicom refuses the empty first value of ISO 2022 sets
         written.append(bare)
     return written
 

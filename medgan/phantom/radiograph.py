@@ -33,9 +33,9 @@ def draw_shot(rng: np.random.Generator, body: Body, view: str) -> Shot:
     return Shot(
         view=view,
         source_mm=1100.0 if bedside else 1830.0,
-        field_mm=float(rng.normal(404, 12) * (0.35 + 0.65 * body.scale[0]) * (1.05 if bedside else 1.0)),
+        field_mm=float(rng.normal(402, 13) * (0.6 + 0.4 * body.scale[0]) * (1.05 if bedside else 1.0)),
         turn=float(rng.normal(0, 0.05 if bedside else 0.022)),
-        shift=(float(rng.normal(0, 5)), float(rng.normal(-6, 7))),
+        shift=(float(rng.normal(0, 7)), float(rng.normal(-6, 9))),
         dose=float(np.exp(rng.normal(10.6 if bedside else 11.6, 0.3))),
         latitude=float(rng.uniform(0.40, 0.6)),
         seed=int(rng.integers(1 << 31)),
@@ -70,11 +70,9 @@ def soft_integral(body: Body, lesion: Lesion | None, shot: Shot, film: int) -> A
     x_mm = lateral[:, None] * scale[None] + shot.shift[0] + shot.turn * y_mm[None]
     z_mm = -lateral[:, None] * scale[None] + shot.shift[1]
     x, y, z = x_mm[None] / sx, y_mm[None, None] / sy, z_mm[:, None] / sz
-    x, y, z = (a.astype(np.float32) for a in (x, y, z))
-    mu = attenuation(body, lesion, x, y, z, supine=False)
+    mu = attenuation(body, lesion, *(a.astype(np.float32) for a in (x, y, z)), supine=False)
     total = mu.sum(-1) * (y_mm[1] - y_mm[0])
-    enlarge = cubic(half, film)
-    return enlarge @ total @ enlarge.T
+    return enlarge(total, film)
 
 
 def attenuation(body: Body, lesion: Lesion | None, x: Array, y: Array, z: Array, *, supine: bool) -> Array:
@@ -124,45 +122,45 @@ def splat(row: Array, column: Array, weight: Array, film: int) -> Array:
     return total.reshape(film, film).astype(np.float32)
 
 
-def cubic(few: int, many: int) -> Array:
-    """The matrix [many, few] that enlarges by Catmull-Rom interpolation, edges repeated."""
-    at = (np.arange(many) + 0.5) * few / many - 0.5
+def enlarge(picture: Array, side: int) -> Array:
+    """A square picture on `side` pixels a side by Catmull-Rom interpolation, edges repeated.
+
+    Taps instead of a matrix product: the bytes must not depend on which BLAS is installed.
+    """
+    few = picture.shape[0]
+    at = (np.arange(side) + 0.5) * few / side - 0.5
     base = np.floor(at).astype(int)
-    t = at - base
-    weights = np.stack(
-        [
-            -0.5 * t + t**2 - 0.5 * t**3,
-            1 - 2.5 * t**2 + 1.5 * t**3,
-            0.5 * t + 2 * t**2 - 1.5 * t**3,
-            -0.5 * t**2 + 0.5 * t**3,
-        ],
-        1,
+    t = (at - base).astype(np.float32)
+    weights = (
+        -0.5 * t + t**2 - 0.5 * t**3,
+        1 - 2.5 * t**2 + 1.5 * t**3,
+        0.5 * t + 2 * t**2 - 1.5 * t**3,
+        -0.5 * t**2 + 0.5 * t**3,
     )
-    matrix = np.zeros((many, few), np.float32)
-    for k in range(4):
-        np.add.at(matrix, (np.arange(many), np.clip(base + k - 1, 0, few - 1)), weights[:, k])
-    return matrix
+    taps = [np.clip(base + k - 1, 0, few - 1) for k in range(4)]
+    tall = sum(w[:, None] * picture[tap] for w, tap in zip(weights, taps, strict=True))
+    return np.asarray(sum(w[None] * tall[:, tap] for w, tap in zip(weights, taps, strict=True)), np.float32)
+
+
+def shrink(picture: Array, most: int) -> Array:
+    """Means of whole blocks, at most about `most` a side."""
+    step = max(1, picture.shape[0] // most)
+    cut = picture.shape[0] // step * step
+    return picture[:cut, :cut].reshape(cut // step, step, cut // step, step).mean((1, 3))
 
 
 def scatter(primary: Array) -> Array:
     """Scattered light that a grid lets through: a broad blur of the primary, computed small."""
-    film = primary.shape[0]
-    step = max(1, film // 32)
-    cut = film // step * step
-    small = primary[:cut, :cut].reshape(cut // step, step, cut // step, step).mean((1, 3))
+    small = shrink(primary, 32)
     wide = gaussian_filter(np.minimum(small, 0.25), 0.09 * small.shape[0], mode="nearest")
-    enlarge = cubic(small.shape[0], film)
-    return np.maximum(0.22 * (enlarge @ wide @ enlarge.T), 0)
+    return np.maximum(0.22 * enlarge(wide, primary.shape[0]), 0)
 
 
 def present(density: Array, air: np.float32, shot: Shot) -> Array:
     """For presentation: flatten the broad differences, sharpen a little, fit the window: [0, 1]."""
     film = density.shape[0]
-    step = max(1, film // 64)
-    cut = film // step * step
-    small = density[:cut, :cut].reshape(cut // step, step, cut // step, step).mean((1, 3))
-    enlarge = cubic(small.shape[0], film)
-    wide = enlarge @ gaussian_filter(small, 0.17 * small.shape[0], mode="nearest") @ enlarge.T
+    small = shrink(density, 64)
+    wide = enlarge(gaussian_filter(small, 0.17 * small.shape[0], mode="nearest"), film)
     flat = density - shot.latitude * wide
     flat = flat + 0.45 * (flat - gaussian_filter(flat, film / 90))
     inside = flat[density > air + 0.9]

@@ -9,9 +9,10 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 
 from medgan.phantom.anatomy import MU_WATER, Array, Body, lung_mask
-from medgan.phantom.bones import Cloud
+from medgan.phantom.bones import Cloud, join, skeleton
 from medgan.phantom.lesions import Lesion
 from medgan.phantom.radiograph import attenuation
+from medgan.phantom.vessels import vessels
 
 HARDER = 0.52  # bone's excess at a CT's energies against a film's
 COUCH_HU = -640
@@ -34,6 +35,11 @@ class Scan:
         """Centre of the first voxel (x, y, z)."""
         edge = -0.5 * (self.rows - 1) * self.pixel_mm
         return edge, edge, self.first_mm
+
+
+def fine_structure(body: Body) -> Cloud:
+    """Bones as a CT's beam sees them, arms held up, and the vessels of the lungs."""
+    return join([skeleton(body, arms=False, contrast=HARDER), vessels(body)])
 
 
 def draw_scan(rng: np.random.Generator, body: Body, rows: int = 128) -> Scan:
@@ -78,14 +84,14 @@ def scan_chest(body: Body, fine: Cloud, lesion: Lesion | None, scan: Scan) -> np
 
 
 def deposit(body: Body, fine: Cloud, scan: Scan) -> Array:
-    """Attenuation of bones and vessels on the grid: each point's mass in the nearest voxels along z, bilinear in plane."""
+    """Attenuation of bones and vessels on the grid: nearest slice, bilinear in plane."""
     sx, sy, sz = body.scale
     x0, y0, z0 = scan.origin_mm
     n = scan.rows
     places = fine.places * np.array([sx, sy, sz], np.float32)
     c, r = (places[:, 0] - x0) / scan.pixel_mm, (places[:, 1] - y0) / scan.pixel_mm
     s = (places[:, 2] - z0) / scan.slice_mm
-    mass = fine.mass * np.float32(sx * sy * sz * HARDER / (scan.pixel_mm**2 * scan.slice_mm))
+    mass = fine.mass * np.float32(sx * sy * sz / (scan.pixel_mm**2 * scan.slice_mm))
     keep = (c >= 0) & (r >= 0) & (s > -0.5) & (c < n - 1) & (r < n - 1) & (s < scan.slices - 0.5)
     c, r, s, mass = c[keep], r[keep], np.round(s[keep]).astype(np.int64), mass[keep]
     c0, r0 = np.floor(c).astype(np.int64), np.floor(r).astype(np.int64)

@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,6 +63,7 @@ def register(
     with _reachable():
         client = open_client(uri)
         if found := _version_of(client, name, checkpoint):
+            _retag(client, name, found, _tags(checkpoint, tags or {}, metrics or {}))
             return found
         run_id, model_uri = _log(client, uri, name, folder, checkpoint, dict(metrics or {}))
         try:
@@ -135,6 +135,14 @@ def _checkpoint_digest(folder: Path) -> str:
 def _version_of(client: Any, name: str, checkpoint: str) -> str | None:
     found = client.search_model_versions(f"name = '{name}' and tags.`{TAG}` = '{checkpoint}'")
     return str(min(int(version.version) for version in found)) if found else None
+
+
+def _retag(client: Any, name: str, version: str, tags: Mapping[str, str]) -> None:
+    """What is said of a version now: a later scorecard of the same checkpoint takes the place of the first."""
+    present = client.get_model_version(name, version).tags
+    for tag, value in tags.items():
+        if present.get(tag) != value:
+            client.set_model_version_tag(name, version, tag, value)
 
 
 def _tags(checkpoint: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> dict[str, str]:
@@ -238,7 +246,7 @@ def requirements(modules: Mapping[str, Path]) -> list[str]:
     files = [*modules.values(), Path(__file__).with_name("serving.py")]
     roots = {name.split(".")[0] for file in files for name in _imports(file)} - set(sys.stdlib_module_names)
     # several packages may put files below one name: mlflow, mlflow-skinny, mlflow-tracing
-    known = (roots | {"pandas"}) & set(packages) - {"medgan"}
+    known = roots & set(packages) - {"medgan"}
     names = {root if root in packages[root] else min(packages[root]) for root in known}
     # a wheel's local tag, such as +cpu, is no version that an index knows
     return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in sorted(names)]
@@ -302,9 +310,7 @@ def _mlflow_at(uri: str) -> Iterator[None]:
     mlflow.set_tracking_uri(uri)
     sys.dont_write_bytecode = True  # what is stored is what was written, without traces of this machine
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # asks for type hints, which it then cannot use
-            yield
+        yield
     finally:
         mlflow.set_tracking_uri(address)
         sys.path[:], sys.dont_write_bytecode = path, cached

@@ -12,14 +12,15 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 from mlflow.pyfunc import PythonModel
 
 MOST = 4096  # images in one call
 
 
 class Sampler(PythonModel):
-    # MLflow calls these two by the names of their parameters, and takes type hints for a schema
-    def load_context(self, context):
+    # MLflow finds these two by the names of their parameters, and warns at a hint that is no DataFrame
+    def load_context(self, context: Any) -> None:
         from medgan.gan.checkpoint import load_generator
 
         folder = Path(context.artifacts["checkpoint"])
@@ -28,7 +29,7 @@ class Sampler(PythonModel):
         self.classes = [str(name) for name in state["classes"]]
         self.shares = [float(share) for share in state["proportions"]]
 
-    def predict(self, context, model_input, params=None):
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
         from medgan.gan.sample import sample
 
         given = params or {}

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from medgan.errors import InputRejected, Reason, SourceError
 from medgan.sources.entry import SMALL, Entry, Limits, refuse
 
-TAR_RATIO = 200  # a compressed tar must be expanded to be listed: stop where only a bomb goes on
+TAR_RATIO = 200  # a compressed tar must be expanded to be listed: refuse where only a bomb goes on
 BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
 
 
@@ -62,12 +62,12 @@ def _tar_entries(archive: tarfile.TarFile, whole: str, packed: int) -> Iterator[
         stamp = f"{whole}:{info.offset}"
         if info.isdir():
             continue
-        if not info.isreg() or _outside(info.name) or info.offset_data + info.size > max(SMALL, TAR_RATIO * packed):
+        if info.offset_data + info.size > max(SMALL, TAR_RATIO * packed):
+            raise SourceError("the tar archive expands far beyond its size; pack it again, or give the folder")
+        if not info.isreg() or _outside(info.name):
             yield Entry(info.name, stamp, info.size, refuse(Reason.UNSAFE_FILE), Reason.UNSAFE_FILE)
-            if info.size > max(SMALL, TAR_RATIO * packed):
-                return
-            continue
-        yield _tar_entry(archive, info, stamp)
+        else:
+            yield _tar_entry(archive, info, stamp)
 
 
 def _tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo, stamp: str) -> Entry:

@@ -35,7 +35,7 @@ def evaluate(
     *,
     checkpoint: Checkpoint | None = None,
     baseline: Cohort | None = None,
-    on_progress: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scorecard:
     """Score a synthetic cohort against the parts of the real one. Opens the audit part; each look is counted."""
     key = digests.key(
@@ -84,7 +84,7 @@ def score(
     *,
     look: int = 1,
     baseline: CohortArrays | None = None,
-    on_progress: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> cards.Evidence:
     """Compose the evidence and let the release gate judge it. Raises UsageError when the grids differ."""
     for other in (synthetic, *([baseline] if baseline is not None else [])):

@@ -11,7 +11,7 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from medgan.store import writable
 VERSION = 1
 STAGE = "ingest"
 LEASE = "ingest-source"
-BATCH, BATCH_BYTES = 256, 256 << 20
+BATCH, BATCH_BYTES = 256, 256 << 20  # settled at the next change of study, or when eight times as large
 PROGRESS_EVERY = 64
 STATES = ("received", "ingested", "duplicate", "conflict", "quarantined", "refused", "unchanged")
 logger = logging.getLogger(__name__)
@@ -48,12 +48,7 @@ def ingest(
         desk = _Desk(
             home, digests.keyed(home.pseudonym_key, "source", source.name), Limits(recipe.max_bytes, recipe.max_ratio)
         )
-        total = len(source)
-        for done, batch in desk.batches(source, on_progress or (lambda done, total: None)):
-            desk.settle(batch)
-            logger.debug("intake: %d of %d inputs settled", done, total)
-        if on_progress:
-            on_progress(total, total)
+        desk.take_in(source, on_progress or (lambda done, total: None))
     intake = desk.intake()
     received, quarantined = intake.states["received"], intake.states["quarantined"]
     if received and quarantined / received > recipe.max_quarantined:
@@ -91,17 +86,6 @@ class _Arrival:
     files: list[str] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Batch:
-    landing: Path
-    arrivals: list[_Arrival] = field(default_factory=list)
-    size: int = 0
-
-    @property
-    def full(self) -> bool:
-        return len(self.arrivals) >= BATCH or self.size >= BATCH_BYTES
-
-
 class _Desk:
     """Where inputs arrive: reads them one by one, settles them batch by batch."""
 
@@ -114,44 +98,39 @@ class _Desk:
         self.studies: dict[str, IdentifiedStudy] = {}
         self.seen: list[tuple[str, str]] = []
 
-    def batches(self, source: Source, on_progress: Callable[[int, int], None]) -> Iterator[tuple[int, _Batch]]:
-        """Read what is new or changed, a batch at a time; the caller settles each before the next is read."""
-        items, done = iter(source), 0
-        more = True
-        while more:
-            with self.zone.store.staging() as landing:
-                batch, more = _Batch(landing), False
-                for item in items:
-                    done += 1
-                    self._look_at(item, batch)
-                    if done % PROGRESS_EVERY == 0:
-                        on_progress(done, len(source))
-                    if batch.full:
-                        more = True
-                        break
-                if batch.arrivals:
-                    yield done, batch
+    def take_in(self, source: Source, on_progress: Callable[[int, int], None]) -> None:
+        """Read what is new or changed, and settle it batch by batch, a study that lies together at once."""
+        batch: list[_Arrival] = []
+        with self.zone.store.staging() as landing:
+            for done, item in enumerate(source, start=1):
+                if done % PROGRESS_EVERY == 0:
+                    on_progress(done, len(source))
+                arrival = self._look_at(item, landing)
+                if arrival is None:
+                    continue
+                if batch and _is_full(batch, arrival):
+                    self.settle(batch, landing, keep=arrival.files)
+                    batch = []
+                batch.append(arrival)
+            if batch:
+                self.settle(batch, landing)
+        on_progress(len(source), len(source))
 
-    def settle(self, batch: _Batch) -> None:
+    def settle(self, batch: list[_Arrival], landing: Path, *, keep: Sequence[str] = ()) -> None:
         """Decide the state of each arrival, seal the studies they belong to, and record both."""
-        keys = [a.row.instance_key for a in batch.arrivals if a.row.instance_key]
-        subjects = [a.row.study_key for a in batch.arrivals if a.row.study_key]
-        judge = _Judge(self, batch, self.ledger.instances(keys), self.ledger.live(STAGE, subjects))
-        for arrival in batch.arrivals:
+        keys = [a.row.instance_key for a in batch if a.row.instance_key]
+        subjects = [a.row.study_key for a in batch if a.row.study_key]
+        judge = _Judge(self, landing, self.ledger.instances(keys), self.ledger.live(STAGE, subjects))
+        for arrival in batch:
             judge.decide(arrival)
-        entries, dropped = [], []
+        entries = []
         for study_key, arrivals in judge.changed.items():
-            old = judge.live.get(study_key)
-            new, record = self._seal(study_key, arrivals, old, batch.landing)
-            if old is not None and old.key != new.key:
-                entries.append(replace(old, state="superseded"))
-                # made by this run and replaced before anyone saw it
-                dropped += [old.digest] if study_key in self.studies and old.digest != new.digest else []
-            entries.append(new)
-            self.studies[study_key] = record
-        self.ledger.add_inputs([arrival.row for arrival in batch.arrivals], entries)
-        for digest in dropped:
-            self.zone.store.drop(digest)
+            entry, self.studies[study_key] = self._seal(study_key, arrivals, judge.live.get(study_key), landing)
+            entries.append(entry)
+        self.ledger.add_inputs([arrival.row for arrival in batch], entries)
+        for name in {name for arrival in batch for name in arrival.files} - set(keep):
+            (landing / f"{name}.dcm").unlink(missing_ok=True)
+        logger.debug("intake: %d inputs settled, %d studies sealed", len(batch), len(judge.changed))
 
     def intake(self) -> Intake:
         states = {state: self.states[state] for state in STATES}
@@ -165,19 +144,19 @@ class _Desk:
         if reason is not None:
             self.reasons[reason] += 1
 
-    def _look_at(self, item: Item, batch: _Batch) -> None:
+    def _look_at(self, item: Item, landing: Path) -> _Arrival | None:
+        """Read an input that is new or changed; None when it is known."""
         locator = digests.keyed(self.secret, "locator", item.locator)
         self.seen.append((locator, item.stamp))
         # another version, or other limits, may let in what was refused
         refused = f"{item.stamp}|{VERSION}:{self.limits.max_bytes}:{self.limits.max_ratio:g}"
         if self.known.get(locator) in (item.stamp, refused):
             self.count("unchanged")
-            return
-        arrival = self._receive(item, locator, batch.landing)
+            return None
+        arrival = self._receive(item, locator, landing)
         if arrival.row.state == "quarantined":
             arrival.row = replace(arrival.row, stamp=refused)
-        batch.arrivals.append(arrival)
-        batch.size += arrival.row.size
+        return arrival
 
     def _receive(self, item: Item, locator: str, landing: Path) -> _Arrival:
         """Read one input and write the images it holds to `landing`."""
@@ -245,8 +224,8 @@ class _Desk:
 class _Judge:
     """Decides the state of each arrival of one batch, in the order of the source."""
 
-    def __init__(self, desk: _Desk, batch: _Batch, instances: dict[str, str], live: dict[str, Entry]) -> None:
-        self.desk, self.batch, self.instances, self.live = desk, batch, instances, live
+    def __init__(self, desk: _Desk, landing: Path, instances: dict[str, str], live: dict[str, Entry]) -> None:
+        self.desk, self.landing, self.instances, self.live = desk, landing, instances, live
         self.owners = {k: IdentifiedStudy.model_validate_json(e.record).patient_key for k, e in live.items()}
         self.changed: dict[str, list[_Arrival]] = {}
         self.fresh: dict[str, str] = {}  # keyed UID -> file of an image that this batch takes in
@@ -291,12 +270,12 @@ class _Judge:
         """Whether two files of one UID differ only in preamble and file meta."""
         fresh = self.fresh.get(arrival.row.instance_key or "")
         if fresh is not None:
-            other = self.batch.landing / f"{fresh}.dcm"
+            other = self.landing / f"{fresh}.dcm"
         elif (entry := self.live.get(arrival.row.study_key or "")) is not None:
             other = self.desk.zone.store.path(entry.digest) / "instances" / f"{there}.dcm"
         else:
             return False
-        mine = self.batch.landing / f"{arrival.files[0]}.dcm"
+        mine = self.landing / f"{arrival.files[0]}.dcm"
         return other.is_file() and content_digest(other.read_bytes()) == content_digest(mine.read_bytes())
 
     def _relabel(self, arrival: _Arrival) -> None:
@@ -306,6 +285,12 @@ class _Judge:
         labels = labels_of(self.desk.zone.store.path(self.live[study].digest))
         if any(labels.get(name) != arrival.label for name in arrival.files):
             self.changed.setdefault(study, []).append(arrival)
+
+
+def _is_full(batch: list[_Arrival], coming: _Arrival) -> bool:
+    """Whether to settle before `coming`. A study cut in two would be sealed twice."""
+    size = max(len(batch) / BATCH, sum(arrival.row.size for arrival in batch) / BATCH_BYTES)
+    return size >= 8 or (size >= 1 and batch[-1].row.study_key != coming.row.study_key)
 
 
 def labels_of(folder: Path) -> dict[str, str]:

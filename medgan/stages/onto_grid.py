@@ -97,7 +97,7 @@ def slices(stack: Stack, recipe: PreprocessRecipe) -> list[Picture]:
             None if padding is None else turned(padding, order, flips),
             (spacing[0], spacing[1]),
             recipe.size,
-            recipe.window_hu if _in_hu(plane) else None,
+            recipe.window_hu if in_hu(plane) else None,
         )
         pictures.append(_picture(plane, square[None, None], (plane.instance,), recipe))
     return pictures
@@ -117,7 +117,7 @@ def whole(stack: Stack, recipe: PreprocessRecipe) -> list[Picture]:
         outsides.append(np.zeros(page.shape, bool) if outside is None else outside)
     voxels, outside = np.stack(pages), np.stack(outsides)
     plane = stack.planes[0]
-    low, high = recipe.window_hu if _in_hu(plane) else robust_range(voxels, outside)
+    low, high = recipe.window_hu if in_hu(plane) else robust_range(voxels, outside)
     bright = window(voxels, low, high)
     bright[outside] = -1.0
     grid = turned(resize_depth(bright, wanted[0]), order, flips)
@@ -132,12 +132,12 @@ def group_name(modality: str, body_part: str, recipe: PreprocessRecipe) -> str:
 
 def _loaded(plane: Plane) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
     """Pixels [H, W] in which more is brighter (in HU for CT), and padding."""
-    if _in_hu(plane) and not plane.rescaled:
+    if in_hu(plane) and not plane.rescaled:
         raise StudyRejected(Reason.MISSING_ATTRIBUTE, detail="a CT slice does not say how its values become HU")
     picture, padding, top = values(plane)
     if picture.ndim == 3:
         picture = grey(picture, top)
-    if plane.pixels.photometric == "MONOCHROME1" and not _in_hu(plane):
+    if plane.pixels.photometric == "MONOCHROME1" and not in_hu(plane):
         picture = -picture
     return picture, padding
 
@@ -164,11 +164,12 @@ def _picture(plane: Plane, image: NDArray[np.float32], instances: tuple[str, ...
     modality = "XR" if plane.modality in RADIOGRAPHS else plane.modality
     modality = modality if modality in MODALITIES else "OT"
     part = folded(plane.body_part)
-    if modality == "CT" and not _in_hu(plane):
+    if modality == "CT" and not in_hu(plane):
         modality = "OT"  # a picture of a CT slice holds grey levels, which do not belong beside HU
     unit = "HU" if modality == "CT" else "relative"
     return Picture(group_name(modality, part, recipe), stored(image), instances, modality, part, unit)
 
 
-def _in_hu(plane: Plane) -> bool:
+def in_hu(plane: Plane) -> bool:
+    """Whether a plane's rescaled values are Hounsfield units."""
     return plane.modality == "CT" and not plane.picture

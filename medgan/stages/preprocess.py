@@ -6,6 +6,7 @@ import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from medgan.volume.resample import resize, resize_depth
 
 VERSION = 1  # bump when the same study and recipe should give another Sample
 STAGE, ASSEMBLE = "preprocess", "assemble"
+SEALERS = 8
 logger = logging.getLogger(__name__)
 
 
@@ -57,19 +59,20 @@ def preprocess_study(study: Study, recipe: PreprocessRecipe, home: Home) -> Samp
 def preprocess_studies(studies: Sequence[Study], recipe: PreprocessRecipe, home: Home) -> list[Sample | Quarantined]:
     """One outcome a study, in order; what was rejected under the same recipe before is not tried again."""
     ledger = home.research.ledger
-    aside = {row["key"]: Reason(row["reason"]) for row in ledger.set_aside_rows(STAGE)}
-    outcomes: list[Sample | Quarantined] = []
-    for study in studies:
+
+    def outcome(study: Study) -> Sample | Quarantined:
         key = sample_key(study, recipe, home)
-        if key in aside:
-            outcomes.append(Quarantined(study_key=study.study_key, stage=STAGE, reason=aside[key]))
-            continue
+        if reason := ledger.set_aside_reason(study.study_key, STAGE, key):
+            return Quarantined(study_key=study.study_key, stage=STAGE, reason=reason)
         try:
-            outcomes.append(preprocess_study(study, recipe, home))
+            return preprocess_study(study, recipe, home)
         except StudyRejected as error:
             logger.info("set aside: %s", error)
-            outcomes.append(quarantined(error, study_key=study.study_key, stage=STAGE, key=key, ledger=ledger))
-    return outcomes
+            return quarantined(error, study_key=study.study_key, stage=STAGE, key=key, ledger=ledger)
+
+    # small studies wait for the disk far longer than they compute; threads let their syncs be grouped
+    with ThreadPoolExecutor(SEALERS) as pool:
+        return list(pool.map(outcome, studies))
 
 
 def sample_key(study: Study, recipe: PreprocessRecipe, home: Home) -> str:

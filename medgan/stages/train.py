@@ -13,7 +13,6 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -71,9 +70,20 @@ def train(
         latent=recipe.latent,
     )
     hyper = _hyper(recipe, cohort.group)
-    with home.research.ledger.lease(f"{STAGE}/{key}"), _threads(threads), _terminated() as terminated:
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        iterator = gan.train(real.images, real.label, design, hyper, folder=work, device=device, budget_s=budget_s)
+    with (
+        home.research.ledger.lease(f"{STAGE}/{key}"),
+        gan.threads(threads or parallel.cores()),
+        _terminated() as terminated,
+    ):
+        iterator = gan.train(
+            real.images,
+            real.label,
+            design,
+            hyper,
+            folder=work,
+            device=device or gan.default_device(),
+            budget_s=budget_s,
+        )
         with contextlib.closing(iterator):
             for progress in iterator:
                 if on_progress is not None:
@@ -171,17 +181,6 @@ def _patients(real: CohortArrays) -> list[str]:
 def _shape(images: NDArray[Any]) -> tuple[int, int, int, int]:
     _, channels, depth, height, width = images.shape
     return channels, depth, height, width
-
-
-@contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Use `count` threads, by default one for each core that this process may use."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or parallel.cores())
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from medgan.home import Home, Zone
 from medgan.records import Record
 
 # what holds pixels of the patient and is deleted; models and releases are named instead
-PIXELS = ("ingest", "deidentify", "preprocess", "assemble")
+PIXELS = ("ingest", "deidentify", "preprocess", "assemble", "report")
 
 
 class Withdrawal(Record):

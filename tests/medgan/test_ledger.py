@@ -43,13 +43,14 @@ def test_lineage_answers_both_ways(tmp_path: Path) -> None:
     assert ledger.patients_of("cohort") == {"p", "q"}
 
 
-def test_a_newer_version_supersedes_the_older_ones_of_its_subject(tmp_path: Path) -> None:
+def test_of_one_subject_the_newest_alone_is_live_until_an_older_one_is_wanted_again(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
-    for key, subject in (("1", "s"), ("2", "s"), ("3", "t")):
+    for key, subject in (("1", "s"), ("2", "s"), ("3", "t"), ("4", ""), ("5", "")):
         ledger.record(Entry(key, f"d{key}", "ingest", "{}", subject))
-    ledger.supersede("ingest", "s", by="2")
-    assert [e.key for e in ledger.entries("ingest")] == ["2", "3"]
-    assert [e.key for e in ledger.entries("ingest", state=None)] == ["1", "2", "3"]
+    assert [e.key for e in ledger.entries("ingest")] == ["2", "3", "4", "5"]
+    assert len(ledger.entries("ingest", state=None)) == 5
+    ledger.revive("1")
+    assert [e.key for e in ledger.entries("ingest")] == ["1", "3", "4", "5"]
 
 
 def test_what_was_withdrawn_is_not_found_again(tmp_path: Path) -> None:

@@ -25,9 +25,10 @@ def test_progress_is_told_to_the_end() -> None:
 
 
 def test_batches_are_few_and_lose_nothing() -> None:
-    for n in (0, 1, 15, 16, 17, 12_000):
+    for n in (0, 1, 63, 64, 65, 1024, 1025, 12_000):
         found = list(parallel.batches(list(range(n))))
-        assert len(found) <= 16 and [i for batch in found for i in batch] == list(range(n))
+        assert len(found) <= 16 and all(len(batch) >= 64 for batch in found[:-1])
+        assert [i for batch in found for i in batch] == list(range(n))
 
 
 def test_a_local_cluster_really_works_in_other_processes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ def test_nifti_keeps_values_spacing_and_direction(tmp_path: Path) -> None:
 def test_the_same_image_gives_the_same_bytes() -> None:
     pixels = np.ones((2, 3, 3), np.uint8)
     assert nifti_bytes(pixels) == nifti_bytes(pixels)
+    assert nifti_bytes(pixels)[4:8] == bytes(4)  # gzip's time of writing
     assert png_bytes(pixels) == png_bytes(pixels)
 
 

@@ -34,7 +34,7 @@ def chest_cohort(
     return CohortArrays(
         images=stored(images),
         label=labels,
-        patient_key=np.array([f"{seed:08x}{owner:024x}" for owner in owners], "U32"),
+        patient_key=np.array([f"{seed:08x}{owner + 1:024x}" for owner in owners], "U32"),
         split=part_of[owners].astype(np.uint8),
         classes=CLASSES,
         attributes={"group": f"XR-CHEST-2d-{size}", "unit": "patient"},

@@ -140,14 +140,26 @@ def whole_meta(data: bytes) -> bytes:
     return data[:140] + struct.pack("<I", length) + data[144:]
 
 
-@pytest.mark.parametrize(("fragments", "frames"), [(1, 2), (0, 1)], ids=["too few fragments", "none at all"])
-def test_encapsulated_frames_must_all_be_there(fragments, frames):
+def compressed(fragments: int, frames: int) -> bytes:
     pixels = encapsulate([b"\0" * 64] * fragments) if fragments else b"\xfe\xff\x00\xe0\0\0\0\0"
     dataset = dicom(syntax=RLE, NumberOfFrames=str(frames), PixelData=pixels)
     dataset["PixelData"].is_undefined_length = True
     file = io.BytesIO()
     dcmwrite(file, dataset, enforce_file_format=True)
-    assert reason(file.getvalue()) == Reason.INCONSISTENT_LENGTH
+    return file.getvalue()
+
+
+def test_encapsulated_frames_are_taken_in():
+    assert header(compressed(2, 2)).transfer_syntax == RLE
+
+
+@pytest.mark.parametrize(
+    "data",
+    [compressed(1, 2), compressed(0, 1), compressed(1, 1)[:-9], compressed(1, 1)[:-30]],
+    ids=["too few fragments", "none at all", "no end", "cut in a fragment"],
+)
+def test_encapsulated_frames_must_all_be_there(data):
+    assert reason(data) == Reason.INCONSISTENT_LENGTH
 
 
 @pytest.mark.parametrize("position", range(140, 1000, 37))

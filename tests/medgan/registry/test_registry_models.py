@@ -134,6 +134,12 @@ def test_an_alias_moves_and_the_champion_is_found(registry: Registry) -> None:
     assert "champion" in found.aliases
 
 
+def test_a_later_scorecard_of_the_same_checkpoint_is_what_is_said_of_it(registry: Registry) -> None:
+    models.register(registry.folder, name="medgan", uri=registry.uri, tags={"scorecard": "s2"}, metrics={"fd": 0.2})
+    (version,) = models.history("medgan", registry.uri)
+    assert (version.tags["scorecard"], version.metrics) == ("s2", {"fd": 0.2})
+
+
 def damaged(folder: Path) -> None:
     weights = folder / "generator.safetensors"
     weights.write_bytes(weights.read_bytes()[:-4])
@@ -141,7 +147,8 @@ def damaged(folder: Path) -> None:
 
 def not_finite(folder: Path) -> None:
     generator = load_generator(folder)
-    torch.nn.init.constant_(generator.last.weight, float("nan"))
+    for parameter in generator.parameters():
+        torch.nn.init.constant_(parameter, float("nan"))
     state = json.loads((folder / "state.json").read_text())
     seal(folder, generator, build_discriminator(generator.design, torch.Generator()), state)
 

@@ -128,7 +128,9 @@ def test_spooling_needs_no_mlflow_and_does_not_import_it(tmp_path: Path) -> None
         f"s = Spool(Path({str(tmp_path / 'run.jsonl')!r})); s.metrics({{'loss': 1.0}}, 1); s.end();"
         "raise SystemExit('mlflow' in sys.modules or 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", program], check=False, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])})
+    done = subprocess.run(
+        [sys.executable, "-c", program], check=False, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    )
     assert done.returncode == 0
     assert len(read_spool(tmp_path / "run.jsonl")) == 2
 

@@ -21,6 +21,7 @@ from medgan.home import Home
 from medgan.recipes import IngestRecipe
 from medgan.records import Intake
 from medgan.sources.source import open_source
+from medgan.stages import ingest as stage
 from medgan.stages.ingest import LEASE, ingest, labels_of, pending, report
 
 KEY = "ab" * 32
@@ -49,6 +50,14 @@ def take(source: Path, home: Home, **recipe) -> Intake:
 
 def counts(intake: Intake) -> dict[str, int]:
     return {state: n for state, n in intake.states.items() if n}
+
+
+def spoil(file: Path) -> None:
+    """Other bytes of the same size and time: whoever reads them will notice, whoever does not cannot."""
+    if not file.is_symlink():
+        info = file.stat()
+        file.write_bytes(bytes(info.st_size))
+        os.utime(file, ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
 def hospital(root: Path) -> Path:
@@ -96,8 +105,7 @@ def test_the_second_run_reads_nothing_and_adds_nothing(tmp_path, home):
     take(source, home)
     before = home.identified_ledger.inputs()
     for file in source.iterdir():
-        if not file.is_symlink():
-            file.chmod(0)  # reading would fail, or count as unreadable
+        spoil(file)
     digests = list(home.identified.store.digests())
     assert counts(take(source, home)) == {"unchanged": 11}
     assert home.identified_ledger.inputs() == before
@@ -119,7 +127,7 @@ def test_a_touched_file_is_read_once_more_and_then_known(tmp_path, home):
     os.utime(source / "slice0.dcm", (1, 1))
     os.utime(source / "z-text.dcm", (1, 1))
     assert counts(take(source, home)) == {"unchanged": 11}
-    os.utime(source / "other", (1, 1))
+    spoil(source / "slice0.dcm")
     assert counts(take(source, home)) == {"unchanged": 11}
     assert home.identified_ledger.input_states() == rows
 
@@ -146,6 +154,18 @@ def test_studies_are_the_same_however_the_images_came(tmp_path):
         take(source, bit_by_bit)
     take(source, whole)
     assert pending(whole) == pending(bit_by_bit)
+
+
+def test_a_study_that_lies_together_is_sealed_once(tmp_path, home, monkeypatch):
+    monkeypatch.setattr(stage, "BATCH", 4)
+    (tmp_path / "in").mkdir()
+    for study in range(3):
+        for n in range(6):
+            data = dicom_bytes(f"1.2.{study}.{n}", StudyInstanceUID=f"1.2.{study}", PatientID=f"P{study}")
+            (tmp_path / "in" / f"{study}-{n}").write_bytes(data)
+    take(tmp_path / "in", home)
+    assert [study.n_instances for study in pending(home)] == [6, 6, 6]
+    assert len(list(home.identified.store.digests())) == 3
 
 
 def test_labels_are_sealed_by_content_and_follow_the_table(tmp_path, home):

@@ -1,0 +1,41 @@
+"""Keyed substitutes repeat, keep distances, and say nothing without the key."""
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medgan.deid import pseudonym
+
+SECRET, OTHER = b"a" * 32, b"b" * 32
+
+
+def test_a_uid_has_one_pseudonym_for_a_key_and_registered_ones_stay() -> None:
+    assert pseudonym.uid(SECRET, "1.2.3") == pseudonym.uid(SECRET, "1.2.3") != pseudonym.uid(OTHER, "1.2.3")
+    assert pseudonym.uid(SECRET, "1.2.3").startswith("2.25.") and len(pseudonym.uid(SECRET, "1.2.3")) <= 64
+    assert pseudonym.uid(SECRET, "1.2.840.10008.1.2") == "1.2.840.10008.1.2"
+
+
+@given(st.dates(date(1900, 1, 1), date(2090, 1, 1)), st.integers(0, 4000))
+def test_intervals_between_dates_are_kept(day: date, gap: int) -> None:
+    days = pseudonym.shift_days(SECRET, "p", 1825)
+    assert -1825 <= days <= -30
+    first = pseudonym.shift_date(day.strftime("%Y%m%d").zfill(8), days)
+    second = pseudonym.shift_datetime((day + timedelta(gap)).strftime("%Y%m%d").zfill(8) + "235959.123+0100", days)
+    moved = date.fromisoformat(first)
+    assert moved == day + timedelta(days)
+    assert date.fromisoformat(second[:8]) - moved == timedelta(gap) and second[8:] == "235959.123+0100"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("20240229", "20240130"), ("2024", "2024"), ("202403", "202402"), ("2024.03.01", "20240131"), ("SMITH", "")],
+)
+def test_partial_and_wrong_dates(value: str, expected: str) -> None:
+    assert pseudonym.shift_date(value, -30) == expected
+
+
+@pytest.mark.parametrize(("value", "expected"), [("120000.5", "120000.5"), ("12:00", "12:00"), ("DOE", ""), ("", "")])
+def test_a_time_stays_and_what_is_none_goes(value: str, expected: str) -> None:
+    assert pseudonym.clean_time(value) == expected

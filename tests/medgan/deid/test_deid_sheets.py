@@ -1,0 +1,62 @@
+"""Burned-in text on sheets: found on films of several sizes, and not in anatomy-like shapes."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from medgan.deid.sheets import Gray, find_text
+
+
+def film(side: int, seed: int) -> Gray:
+    """Smooth blobs with noise, as an x-ray is."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:side, 0:side] / side
+    picture = 60 + 90 * np.exp(-((x - 0.5) ** 2 + (y - 0.55) ** 2) / 0.08)
+    for _ in range(6):
+        cx, cy, r = rng.uniform(0.2, 0.8), rng.uniform(0.2, 0.8), rng.uniform(0.01, 0.04)
+        picture -= 40 * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / r)
+    return np.clip(picture + rng.normal(0, 3, (side, side)), 0, 255).astype(np.uint8)
+
+
+def burned(picture: Gray, text: str, height: int, place: tuple[int, int], value: int) -> Gray:
+    image = Image.fromarray(picture)
+    ImageDraw.Draw(image).text(place, text, font=ImageFont.load_default(size=height), fill=value)
+    return np.array(image)
+
+
+@pytest.mark.parametrize(
+    ("side", "height", "count"),
+    [
+        pytest.param(256, 8, 6, id="small letters"),
+        pytest.param(256, 24, 6, id="large letters"),
+        pytest.param(64, 9, 16, id="tiny frames"),
+    ],
+)
+def test_text_is_found_in_every_frame_that_has_it_and_where_it_is(side: int, height: int, count: int) -> None:
+    clean = [film(side, seed) for seed in range(count)]
+    words = "DOE J" if side < 100 else "DOE JANE 1983"
+    marked = [
+        burned(f, words, height, (4, 4 if n % 2 else side - height - 8), 255) if n % 3 else f
+        for n, f in enumerate(clean)
+    ]
+    for n, boxes in enumerate(find_text(marked, 1280)):
+        if not n % 3:
+            continue
+        changed = marked[n] != clean[n]
+        covered = np.zeros_like(changed)
+        for box in boxes:
+            covered[box.top : box.bottom, box.left : box.right] = True
+        assert covered[changed].mean() > 0.9, f"frame {n}"
+
+
+def test_text_on_its_side_is_found() -> None:
+    turned = np.rot90(burned(film(256, 1), "SMITH 19830412", 16, (10, 10), 255)).copy()
+    (boxes,) = find_text([turned], 1280)
+    assert any(box.bottom - box.top > 60 for box in boxes)
+
+
+def test_a_large_round_shape_is_not_a_letter() -> None:
+    y, x = np.mgrid[0:256, 0:256]
+    head = np.where(np.hypot(x - 128, y - 128) < 90, 120, 0).astype(np.uint8)
+    head[np.abs(np.hypot(x - 128, y - 128) - 90) < 6] = 255
+    assert find_text([head], 1280) == [[]]
