@@ -15,7 +15,7 @@ from tasks.deidentify import deidentify_batch
 from tasks.ingest import take_in
 
 
-@flow(name="ingest", task_runner=ThreadPoolTaskRunner(max_workers=2), persist_result=False)
+@flow(name="ingest", task_runner=ThreadPoolTaskRunner(max_workers=2), persist_result=False)  # type: ignore[arg-type]
 def ingest(source: str = "", recipe: str = "demo") -> list[Intake]:
     """Take in one named source, or every known one, and de-identify what waits."""
     home = Home.create()

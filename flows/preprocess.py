@@ -13,7 +13,7 @@ from medgan.stages.rejections import within_limit
 from tasks.preprocess import assemble, preprocess_batch
 
 
-@flow(name="preprocess", task_runner=ThreadPoolTaskRunner(max_workers=2), persist_result=False)
+@flow(name="preprocess", task_runner=ThreadPoolTaskRunner(max_workers=2), persist_result=False)  # type: ignore[arg-type]
 def preprocess(recipe: str = "demo") -> tuple[Cohort, ...]:
     """Every live de-identified study onto the cohort grid; one cohort for each modality, body part and grid."""
     chosen = load(PreprocessRecipe, recipe)

@@ -28,8 +28,8 @@ def up(
     from medgan.stages import tracking
 
     stop = threading.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(name, lambda *_: stop.set())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     house = start(
         opened.root,
         tracking_uri=tracking.uri(opened),

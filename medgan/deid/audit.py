@@ -99,6 +99,7 @@ def audit(
         return [Finding("", "result_not_parsable")]
     findings = [*_container(parsed), *_required(parsed.elements, profile), *_search(parsed.elements, evidence)]
     findings += _markers(parsed.elements, profile, patient_key)
+    findings += _pixels(parsed)
     findings += _dates(source.elements, parsed.elements, profile, shift_days)
     return findings
 
@@ -151,7 +152,7 @@ def _search(elements: list[Element], evidence: Evidence) -> Iterable[Finding]:
         if not e.value or e.tag in OUR_TEXT:
             continue
         if e.tag == PIXELS:
-            # native pixels have an exact length, checked elsewhere; a stream has room for comments
+            # native pixels have an exact length, checked by _pixels; a stream has room for comments
             if e.value[:4] == b"\xfe\xff\x00\xe0" and any(n in e.value for n in needles):
                 yield Finding("PixelData", "value_in_stream")
             continue
@@ -184,6 +185,24 @@ def _told(value: bytes, evidence: Evidence) -> str:
     if any(d in squeezed for d in evidence.dates):
         return "date"
     return ""
+
+
+def _pixels(parsed: Parsed) -> Iterable[Finding]:
+    """Native pixels are as long as rows, columns, samples, bits and frames say: nothing follows the last one."""
+    pixels = next((e for e in parsed.elements if e.tag == PIXELS and not e.depth), None)
+    if pixels is None or pixels.value[:4] == b"\xfe\xff\x00\xe0":
+        return
+
+    def number(tag: int) -> int:
+        return int.from_bytes(_first(parsed.elements, tag), parsed.order)
+
+    frames = _first(parsed.elements, 0x00280008).strip(b" \0")
+    count = number(0x00280010) * number(0x00280011) * (int(frames) if frames.isdigit() else 1)
+    subsampled = _top(parsed.elements, 0x00280004) == b"YBR_FULL_422"
+    bits = count * (2 if subsampled else number(0x00280002) or 1) * number(0x00280100)
+    length = -(-bits // 8)
+    if len(pixels.value) != length + (length & 1):
+        yield Finding("PixelData", "length")
 
 
 def _markers(elements: list[Element], profile: str, patient_key: str) -> Iterable[Finding]:
@@ -269,6 +288,10 @@ def _vr(element: Element) -> str:
 def _keyword(tag: int) -> str:
     entry = DicomDictionary.get(tag)
     return entry[4] if entry else "private" if (tag >> 16) & 1 else "unknown"
+
+
+def _first(elements: list[Element], tag: int) -> bytes:
+    return next((e.value for e in elements if e.tag == tag and not e.depth), b"")
 
 
 def _top(elements: list[Element], tag: int) -> bytes:

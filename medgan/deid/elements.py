@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 UNDEFINED = 0xFFFFFFFF
@@ -32,6 +32,7 @@ class Parsed(NamedTuple):
     elements: list[Element]
     preamble: bytes
     tail: int  # bytes after the last element
+    order: Literal["little", "big"] = "little"
 
 
 def parse(data: bytes, sequences: frozenset[int]) -> Parsed:
@@ -54,7 +55,7 @@ def parse(data: bytes, sequences: frozenset[int]) -> Parsed:
         elements, end = _walk(data, place, order, syntax != IMPLICIT, sequences)
     except (struct.error, IndexError, zlib.error):
         raise ValueError("not parsable") from None
-    return Parsed(meta, elements, data[:128] if start else b"", len(data) - end)
+    return Parsed(meta, elements, data[:128] if start else b"", len(data) - end, "big" if order == ">" else "little")
 
 
 def _walk(data: bytes, place: int, order: str, explicit: bool, sequences: frozenset[int]) -> tuple[list[Element], int]:

@@ -162,7 +162,8 @@ def trim(ds: Dataset) -> bool:
         return _trim_streams(ds, element)
     length = _native_length(ds)
     data = element.value[: length + (length & 1)]
-    data = data[:length] + b"\0" * (len(data) - length) if len(data) > length else data
+    if len(data) > length:
+        data = data[:length] + b"\0"
     data = _without_high_bits(ds, data)
     if data == element.value:
         return False

@@ -82,8 +82,6 @@ def is_safe(word: str, known: Known) -> bool:
     if not word.isascii():
         return False
     lower = word.lower()
-    if lower in known.words:
-        return False
     parts = _SPLIT.findall(lower)
     letters = [part for part in parts if part.isalpha()]
     digits = sum(len(part) for part in parts if part.isdigit())

@@ -239,8 +239,9 @@ def write_slices(
         save(scene, ds, f"{folder}/{kind}/{order[k]:04d}{suffix}", syntax, label)
         bare = Dataset()
         bare.update({element.tag: element for element in ds if element.keyword != "PixelData"})
-        del bare.SpecificCharacterSet
+        del bare.SpecificCharacterSet, bare.PatientName  # a written name remembers its old encoding
         bare.SpecificCharacterSet = "ISO_IR 192"  # highdicom refuses the empty first value of ISO 2022 sets
+        bare.PatientName = scene.person.name
         written.append(bare)
     return written
 

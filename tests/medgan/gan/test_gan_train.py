@@ -144,6 +144,16 @@ def test_every_kind_of_run_moves_all_weights_and_stays_finite(
     assert all(bool(m.abs().sum() > 0) for name, m in moments.items() if ".second." in name)
 
 
+def test_gamma_holds_the_discriminators_gradient_down(tmp_path: Path) -> None:
+    last = {}
+    for gamma in (0.1, 30.0):
+        hyper = Hyper(**{**_fields(HYPER), "gamma": gamma, "images": 160})
+        last[gamma] = np.mean([p.penalty for p in run(tmp_path / str(gamma), hyper)[-10:]])
+    assert 0 < last[30.0] < last[0.1] / 2
+    free = run(tmp_path / "free", Hyper(**{**_fields(HYPER), "gamma": 0.0, "images": 8}))
+    assert [p.penalty for p in free] == [0.0, 0.0]
+
+
 def test_the_clock_ends_a_run_and_the_next_one_goes_on(tmp_path: Path, undisturbed: dict[str, bytes]) -> None:
     ticks = iter(range(1000))
     some = run(tmp_path, budget_s=10.0, clock=lambda: float(next(ticks)))
