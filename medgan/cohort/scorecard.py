@@ -18,6 +18,7 @@ from medgan.cohort.privacy import Pictures
 SCHEMA = 1
 DIGITS = 6
 STEPS = 3
+LESSONS = 3  # steps of a classifier for each step of the feature network: naming small lesions takes longer
 MOST = 2000  # pictures of a set that fidelity and usefulness look at
 
 
@@ -166,7 +167,7 @@ def _utility(
         (train.floats(), train.label),
         (test.floats(), test.label),
         len(known),
-        steps=steps,
+        steps=LESSONS * steps,
         seed=seed,
     )
 

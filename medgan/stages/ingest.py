@@ -17,7 +17,7 @@ from pathlib import Path
 
 from medgan import digest as digests
 from medgan.dicom.index import Header, content_digest
-from medgan.errors import InputRejected, Reason, TooManyQuarantined
+from medgan.errors import InputRejected, Reason, SourceError, TooManyQuarantined
 from medgan.home import Home
 from medgan.ledger import Entry, Input, record_json
 from medgan.recipes import IngestRecipe
@@ -41,7 +41,8 @@ def ingest(
     """Take in one source. `received` counts new and changed inputs and is the sum of the states they ended in;
     `unchanged` counts those that were known.
 
-    Raises Busy when another intake runs; TooManyQuarantined, after everything is recorded, over the limit.
+    Raises Busy when another intake runs; after everything is recorded, TooManyQuarantined over the limit and
+    SourceError when nothing at all was usable.
     """
     with home.identified_ledger.lease(LEASE):
         home.identified.store.sweep()
@@ -56,6 +57,9 @@ def ingest(
             f"{quarantined} of {received} inputs quarantined, the recipe allows a share of "
             f"{recipe.max_quarantined:g}; see the report of `medgan ingest SOURCE --report FILE`"
         )
+    if received and received == quarantined and not intake.states["unchanged"]:
+        why = ", ".join(f"{reason.value} ({n})" for reason, n in intake.reasons.items())
+        raise SourceError(f"no usable image in this source: all {received} inputs were quarantined as {why}")
     return intake
 
 

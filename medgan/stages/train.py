@@ -28,12 +28,14 @@ from medgan.gan.train import Progress
 from medgan.home import Home
 from medgan.recipes import TrainRecipe
 from medgan.records import Checkpoint, Cohort
+from medgan.stages import tracking
 
 logger = logging.getLogger(__name__)
 
 VERSION = 1  # bump when the same cohort and recipe should give other weights
 STAGE = "train"
 COLUMNS = 8  # of the picture of samples
+POINTS, GRIDS = 100, 4  # of a run in the registry
 
 
 def train(
@@ -70,6 +72,7 @@ def train(
         latent=recipe.latent,
     )
     hyper = _hyper(recipe, cohort.group)
+    run = _Run(home, key, recipe, cohort)
     with (
         home.research.ledger.lease(f"{STAGE}/{key}"),
         gan.threads(threads or parallel.cores()),
@@ -86,13 +89,51 @@ def train(
         )
         with contextlib.closing(iterator):
             for progress in iterator:
+                run.note(progress, design)
                 if on_progress is not None:
                     on_progress(progress)
                 if terminated.is_set():
                     break
         if terminated.is_set():
             raise Stopped("training was stopped and wrote a checkpoint; run the same command to go on")
-        return _sealed(cohort, recipe, home, real, design, key)
+        made = _sealed(cohort, recipe, home, real, design, key)
+    run.end(made)
+    return made
+
+
+class _Run:
+    """What the registry will show of this run: curves and sample grids, spooled first and shipped at the end."""
+
+    def __init__(self, home: Home, key: str, recipe: TrainRecipe, cohort: Cohort) -> None:
+        self.home, self.key, self.images = home, key, recipe.images
+        self.name = f"{STAGE}-{recipe.network}-{key[:12]}"
+        self.spool = tracking.spool(home, self.name)
+        self.spool.params(recipe.model_dump(mode="json"))
+        self.spool.tags({"group": cohort.group, "cohort": cohort.digest, "images": str(cohort.splits.get("train", 0))})
+        self.told = self.drawn = 0
+
+    def note(self, progress: Progress, design: Design) -> None:
+        if (point := progress.images_seen * POINTS // self.images) > self.told:
+            self.told = point
+            self.spool.follow(progress)
+        if (picture := progress.images_seen * GRIDS // self.images) > self.drawn:
+            self.drawn = picture
+            self._draw(design)
+
+    def end(self, made: Checkpoint) -> None:
+        self.spool.artifact(self.home.research.store.path(made.digest) / "samples.png", "samples")
+        self.spool.end()
+        tracking.ship(self.home, self.name)
+
+    def _draw(self, design: Design) -> None:
+        """Samples of the newest checkpoint, from the same latents each time."""
+        snapshot = checkpoints.latest(self.home.work / self.key)
+        if snapshot is None:
+            return
+        with self.home.research.store.staging() as folder:
+            picture = folder / f"{snapshot.images_seen:09d}.png"
+            Image.fromarray(_samples(checkpoints.rebuild(snapshot, design)[0])).save(picture)
+            self.spool.artifact(picture, "samples")
 
 
 def _sealed(
