@@ -108,6 +108,11 @@ class ReleaseRecipe(Recipe):
     intended_use: str = "research and software development"
 
 
+class AnalyzeRecipe(Recipe):
+    components: int = Field(64, ge=1, le=1024, description="whitened features that diagnose and retrieve look at")
+    normal: str = Field("", description="the class that anomaly learns; empty: the one with most images")
+
+
 STAGES: dict[type[Recipe], str] = {
     IngestRecipe: "ingest",
     DeidentifyRecipe: "deidentify",
@@ -116,6 +121,7 @@ STAGES: dict[type[Recipe], str] = {
     SynthesizeRecipe: "synthesize",
     EvaluateRecipe: "evaluate",
     ReleaseRecipe: "release",
+    AnalyzeRecipe: "analyze",
 }
 R = TypeVar("R", bound=Recipe)
 

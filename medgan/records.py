@@ -14,6 +14,7 @@ from medgan.errors import Reason
 Split = Literal["train", "select", "audit", "fresh"]
 Unit = Literal["patient", "image"]
 Answer = Literal["accept", "reject", "inconclusive"]
+Analysis = Literal["diagnose", "retrieve", "anomaly"]
 
 
 class Record(BaseModel):
@@ -119,6 +120,26 @@ class Report(Record):
     digest: str
     scorecard_digest: str
     answer: Answer
+
+
+class AnalysisModel(Record):
+    """What was fitted on the features of a discriminator. Not for clinical use."""
+
+    digest: str
+    task: Analysis
+    checkpoint_digest: str
+    images: int
+    classes: tuple[str, ...]
+    figures: dict[str, float]  # on patients that the model did not learn from
+
+
+class Findings(Record):
+    """What an analysis model said of some images. Not for clinical use."""
+
+    digest: str
+    task: Analysis
+    images: int
+    file: str  # its table
 
 
 class Quarantined(Record):

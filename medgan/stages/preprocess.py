@@ -98,14 +98,18 @@ def import_cohort(path: Path, recipe: PreprocessRecipe, home: Home) -> Cohort:
 
     A Zarr cohort keeps its grid, split and keys; pictures of an npz are brought onto the recipe's grid, split here.
     """
-    if path.is_dir():
-        cohort, inputs = _read_zarr(path)
-    elif path.is_file():
-        cohort, inputs = _read_npz(path, recipe, home)
-    else:
-        raise UsageError("no cohort there; expected a packed Zarr cohort (a folder) or an npz file")
+    cohort, inputs = read_packed(path, recipe, home)
     key = digests.key(ASSEMBLE, VERSION, inputs, recipe, key=home.key_fingerprint)
     return _seal(key, cohort, recipe, home)
+
+
+def read_packed(path: Path, recipe: PreprocessRecipe, home: Home) -> tuple[CohortArrays, list[str]]:
+    """What others packed, and digests of its content. Raises UsageError."""
+    if path.is_dir():
+        return _read_zarr(path)
+    if path.is_file():
+        return _read_npz(path, recipe, home)
+    raise UsageError("no cohort there; expected a packed Zarr cohort (a folder) or an npz file")
 
 
 def preprocess_folder(src: Path, dst: Path, recipe: PreprocessRecipe) -> dict[str, Any]:

@@ -169,3 +169,11 @@ def test_numbering_of_patients_does_not_matter(parts: dict[str, Pictures]) -> No
     named = {name: replace(part, owner=np.array([f"p{o}" for o in part.owner])) for name, part in few.items()}
     one, other = assess(**few, **POLICY), assess(**named, **POLICY)
     assert [t["statistic"] for t in one.card["tests"][:2]] == [t["statistic"] for t in other.card["tests"][:2]]
+
+
+def test_the_patient_tests_see_a_treated_replay_by_themselves(gate: Gate) -> None:
+    """Without measuring each picture against its own neighbours, noisy copies hide behind blurred ones."""
+    found = {test["name"]: test["p"] for test in gate.weigh(gate.columns["treated"]).tests}
+    assert found["patient_rank"] < 1e-9
+    assert found["patient_top"] < 1e-4
+    assert gate.weigh(gate.columns["treated"]).epsilon > 1

@@ -58,7 +58,7 @@ def test_a_source_that_cannot_serve_is_refused_in_a_sentence(tmp_path: Path, kin
         pytest.param(("train", "--budget", "soon"), 1, "no cohort", id="nothing to train on"),
         pytest.param(("evaluate",), 2, "medgan train", id="nothing to evaluate"),
         pytest.param(("release",), 2, "medgan evaluate", id="nothing to release"),
-        pytest.param(("synthesize", "-n", "0"), 2, "-n", id="no images asked"),
+        pytest.param(("synthesize", "-n", "0"), 2, "greater than or equal to 1", id="no images asked"),
         pytest.param(("deidentify", "only-one"), 2, "both SRC and DST", id="half a pair"),
         pytest.param(("quarantine", "retry", "abc"), 2, "set aside", id="no such study"),
         pytest.param(("no-such-verb",), 2, "No such command", id="no such verb"),

@@ -16,7 +16,7 @@ from factories import dicom_bytes
 from pydicom import dcmread
 
 from medgan import digest
-from medgan.errors import Busy, TooManyQuarantined
+from medgan.errors import Busy, SourceError, TooManyQuarantined
 from medgan.home import Home
 from medgan.recipes import IngestRecipe
 from medgan.records import Intake
@@ -201,7 +201,8 @@ def test_an_image_of_nobody_is_a_unit_of_its_own(tmp_path, home):
 def test_what_other_limits_refused_is_tried_again_with_new_ones(tmp_path, home):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a").write_bytes(dicom_bytes())
-    assert counts(take(tmp_path / "in", home, max_bytes=100)) == {"received": 1, "quarantined": 1}
+    with pytest.raises(SourceError, match=r"no usable image.*unsafe_file \(1\)"):
+        take(tmp_path / "in", home, max_bytes=100)
     assert counts(take(tmp_path / "in", home, max_bytes=100)) == {"unchanged": 1}
     assert counts(take(tmp_path / "in", home)) == {"received": 1, "ingested": 1}
 
