@@ -2,90 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from flows.house import LOOPBACK, House, free_port, project
 from medgan.errors import MedganError, UsageError
-from medgan.settings import orchestration_environment
 
-LOOPBACK = "127.0.0.1"
-START_S = 180.0
-STOP_S = 20.0
 POOL = "medgan"
-
-
-@dataclass
-class House:
-    """The processes of one machine, by name, with the addresses they answer on."""
-
-    root: Path
-    prefect_url: str = ""
-    mlflow_url: str = ""
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    @property
-    def environment(self) -> dict[str, str]:
-        python_path = os.pathsep.join(filter(None, (str(project()), os.environ.get("PYTHONPATH", ""))))
-        return {
-            **os.environ,
-            **orchestration_environment(self.root),
-            "PREFECT_API_URL": f"{self.prefect_url}/api",
-            "PREFECT_UI_API_URL": f"{self.prefect_url}/api",
-            "PYTHONPATH": python_path,
-        }
-
-    def start(self, name: str, *command: str) -> None:
-        """Start a process in its own group, its output in research/logs/NAME.log."""
-        log = (self.root / "research" / "logs" / f"{name}.log").open("ab")
-        self.processes[name] = subprocess.Popen(
-            command,
-            env=self.environment,
-            cwd=project(),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        log.close()
-
-    def wait_for(self, name: str, url: str) -> None:
-        """Until `url` answers 200. Raises MedganError when the process ends first, or time is up."""
-        deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline:
-            if self.processes[name].poll() is not None:
-                break
-            try:
-                with urllib.request.urlopen(url, timeout=2) as reply:
-                    if reply.status == 200:
-                        return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.3)
-        raise MedganError(f"{name} did not start; its log is research/logs/{name}.log in the home folder")
-
-    def stop(self) -> None:
-        """End every process this house started, the last one first; kill what does not go in time."""
-        for process in reversed(list(self.processes.values())):
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-
-
-def project() -> Path:
-    """The folder that holds the flows package: a checkout, or site-packages."""
-    return Path(__file__).resolve().parent.parent
 
 
 def deployments_file() -> Path:
@@ -94,18 +19,6 @@ def deployments_file() -> Path:
         if candidate.is_file():
             return candidate
     raise UsageError("prefect.yaml was not found beside the flows; run from a checkout, or install medgan again")
-
-
-def free_port(wanted: int) -> int:
-    """`wanted` if nothing listens there, else a free one."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            try:
-                probe.bind((LOOPBACK, port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise MedganError("no free port on the loopback interface")
 
 
 def up(
@@ -118,18 +31,15 @@ def up(
 ) -> House:
     """Start everything and return it running; the caller stops it."""
     house = House(root)
-    house.prefect_url = f"http://{LOOPBACK}:{free_port(prefect_port)}"
     house.mlflow_url = f"http://{LOOPBACK}:{free_port(mlflow_port)}"
-    port = house.prefect_url.rsplit(":", 1)[1]
     python = sys.executable
     try:
-        house.start("prefect-server", python, "-m", "prefect", "server", "start", "--host", LOOPBACK, "--port", port)
         house.start(
             "mlflow",
             *(python, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", house.mlflow_url.rsplit(":", 1)[1]),
             *("--backend-store-uri", tracking_uri, "--workers", "1"),
         )
-        house.wait_for("prefect-server", f"{house.prefect_url}/api/health")
+        house.start_prefect(prefect_port)
         told(f"Prefect  {house.prefect_url}")
         deploy(house.environment)
         told(f"deployments from {deployments_file().name}, work pool {POOL!r}")

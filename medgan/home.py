@@ -71,6 +71,10 @@ class Zone:
         """Records of every live artefact of a stage, oldest first."""
         return [kind.model_validate_json(entry.record) for entry in self.ledger.entries(stage)]
 
+    def strays(self) -> list[str]:
+        """Digests of sealed artefacts that no row knows: of a run that was killed before it wrote the row."""
+        return sorted(set(self.store.digests()) - set(self.ledger.live_digests()))
+
 
 @dataclass(frozen=True)
 class Home:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from medgan.digest import keyed
-from medgan.errors import UsageError
+from medgan.errors import HomeError, UsageError
 from medgan.store import write_durably
 
 FILE = "sources.json"
@@ -27,10 +27,14 @@ def recall(folder: Path, name: str) -> tuple[str, Path | None]:
     known = everything(folder)
     if name not in known:
         raise UsageError(f"no source of that name; known are {', '.join(sorted(known)) or 'none: use `medgan ingest`'}")
-    return known[name]["address"] or "", Path(known[name]["labels"]) if known[name]["labels"] else None  # type: ignore[arg-type]
+    labels = known[name]["labels"]
+    return known[name]["address"] or "", Path(labels) if labels else None
 
 
 def everything(folder: Path) -> dict[str, dict[str, str | None]]:
     path = folder / FILE
-    known: dict[str, dict[str, str | None]] = json.loads(path.read_text()) if path.is_file() else {}
+    try:
+        known: dict[str, dict[str, str | None]] = json.loads(path.read_bytes()) if path.is_file() else {}
+    except ValueError:
+        raise HomeError(f"identified/{FILE} is damaged; put it back from the backup, or delete it") from None
     return known

@@ -22,12 +22,24 @@ from typing import Any
 import sqlalchemy as sa
 
 from medgan.errors import Busy, HomeError, Reason
-from medgan.ledger_tables import artefacts, inputs, leases, looks, meta, parents, quarantine, subjects, tombstones
+from medgan.ledger_tables import (
+    artefacts,
+    inputs,
+    leases,
+    looks,
+    meta,
+    parents,
+    quarantine,
+    slices,
+    sqlite_begin,
+    sqlite_durable,
+    subjects,
+    tombstones,
+)
 from medgan.store import alive
 
 LEASE_S = 90.0
 RENEW_S = 15.0
-BIND_LIMIT = 500  # SQLite refuses statements with very many bound values
 
 WORLD_ERRORS = (sa.exc.OperationalError, sa.exc.InterfaceError)  # locked, unreachable: worth another try
 
@@ -69,8 +81,8 @@ class Ledger:
         self.url, self.clock = url, clock
         self.engine = sa.create_engine(url)
         if url.startswith("sqlite"):
-            sa.event.listen(self.engine, "connect", _sqlite_durable)
-            sa.event.listen(self.engine, "begin", _sqlite_begin)
+            sa.event.listen(self.engine, "connect", sqlite_durable)
+            sa.event.listen(self.engine, "begin", sqlite_begin)
         try:
             with self.engine.begin() as db:
                 meta.create_all(db)
@@ -96,7 +108,7 @@ class Ledger:
         query = sa.select(inputs.c.instance_key, inputs.c.sha256).where(where)
         found: dict[str, str] = {}
         with self.engine.connect() as db:
-            for some in _slices(sorted(set(instance_keys))):
+            for some in slices(sorted(set(instance_keys))):
                 found.update(row._tuple() for row in db.execute(query, {"many": some}))
         return found
 
@@ -136,6 +148,12 @@ class Ledger:
         with self.engine.begin() as db:
             return db.execute(sa.update(inputs).where(where).values(state="withdrawn")).rowcount
 
+    def unsee(self, study_key: str) -> int:
+        """Forget that the inputs of a study were seen, so that the next intake reads them again; returns how many."""
+        where = sa.and_(inputs.c.study_key == study_key, inputs.c.state != "withdrawn")
+        with self.engine.begin() as db:
+            return db.execute(sa.delete(inputs).where(where)).rowcount
+
     # artefacts
 
     def find(self, key: str) -> Entry | None:
@@ -174,7 +192,7 @@ class Ledger:
         query = sa.select(artefacts).where(artefacts.c.stage == stage, artefacts.c.state == "live")
         query = query.where(artefacts.c.subject.in_(sa.bindparam("many", expanding=True)))
         with self.engine.connect() as db:
-            rows = [row for some in _slices(sorted(set(subjects))) for row in db.execute(query, {"many": some})]
+            rows = [row for some in slices(sorted(set(subjects))) for row in db.execute(query, {"many": some})]
         return {row.subject: _entry(row) for row in rows}
 
     def revive(self, key: str) -> None:
@@ -346,7 +364,7 @@ class Ledger:
         with self.engine.connect() as db:
             while edge:
                 found: set[str] = set()
-                for some in _slices(sorted(edge)):
+                for some in slices(sorted(edge)):
                     found.update(db.scalars(sa.select(to).where(from_.in_(some))))
                 edge = found - seen
                 seen |= edge
@@ -373,23 +391,6 @@ def _entry(row: Any) -> Entry:
 def _gone(owner: str) -> bool:
     host, pid, _ = owner.split("/")
     return host == socket.gethostname() and not alive(int(pid))
-
-
-def _slices(values: list[str]) -> Iterator[list[str]]:
-    for start in range(0, len(values), BIND_LIMIT):
-        yield values[start : start + BIND_LIMIT]
-
-
-def _sqlite_durable(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # SQLAlchemy's begin event below opens the transaction
-    cursor = connection.cursor()
-    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
-
-
-def _sqlite_begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def record_json(record: Any) -> str:

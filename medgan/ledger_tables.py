@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import sqlalchemy as sa
+
+BIND_LIMIT = 500  # SQLite refuses statements with very many bound values
 
 meta = sa.MetaData()
 inputs = sa.Table(
@@ -75,3 +80,21 @@ leases = sa.Table(
     sa.Column("token", sa.Integer, nullable=False),
     sa.Column("expires_at", sa.Float, nullable=False),
 )
+
+
+def sqlite_durable(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # SQLAlchemy's begin event below opens the transaction
+    cursor = connection.cursor()
+    for pragma in ("busy_timeout=30000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def sqlite_begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def slices(values: list[str]) -> Iterator[list[str]]:
+    """Values in lists that a statement can bind."""
+    for start in range(0, len(values), BIND_LIMIT):
+        yield values[start : start + BIND_LIMIT]

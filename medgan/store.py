@@ -102,14 +102,22 @@ class Store:
                 # another process sealed the same bytes first: theirs are ours
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
+                if not self.has(digest):  # what a killed `drop` left
+                    shutil.rmtree(target)
+                    folder.rename(target)
             _sync_folder(target.parent)
         return digest
 
     def drop(self, digest: str) -> None:
-        """Delete an artefact, manifest first, so that a half-deleted one is never taken for whole."""
+        """Delete an artefact, manifest first, so that a half-deleted one is never taken for whole.
+
+        Raises HomeError rather than leave bytes behind.
+        """
         folder = self._address(digest)
-        (folder / MANIFEST).unlink(missing_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)
+        with writable():
+            (folder / MANIFEST).unlink(missing_ok=True)
+            if folder.exists():
+                shutil.rmtree(folder)
 
     def digests(self) -> Iterator[str]:
         for manifest in sorted((self.root / "store").glob(f"*/*/{MANIFEST}")):

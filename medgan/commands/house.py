@@ -126,40 +126,22 @@ def quarantine(
     json: JsonOption = False,
 ) -> None:
     """What was set aside, by keyed study and reason; retry lets a study be tried again, drop keeps it out."""
-    opened = open_home(home)
-    ledger = opened.research.ledger
-    rows = [
-        {"study": row["subject"], "stage": row["stage"], "reason": row["reason"], "times": row["times"]}
-        for row in ledger.set_aside_rows()
-    ]
-    if action == "list":
-        inputs = [
-            {"study": "an input", "stage": "ingest", "reason": reason, "times": n}
-            for reason, n in opened.identified_ledger.input_reasons().items()
-        ]
-        console.listing(inputs + rows, as_json=json, empty="nothing is set aside")
-        return
-    if action not in ("show", "retry", "drop"):
+    from medgan.stages import quarantine as stage
+
+    actions = {"show": stage.find, "retry": stage.retry, "drop": stage.drop}
+    if action != "list" and action not in actions:
         raise UsageError(f"no such action {action!r}; there are list, show, retry and drop")
-    found = [row for row in rows if subject and row["study"].startswith(subject)]
-    if not found:
-        raise UsageError("no study with that key is set aside; see `medgan quarantine list`")
-    if action == "retry":
-        for row in found:
-            ledger.take_back(row["study"])
-    if action == "drop":
-        for zone in (opened.identified, opened.research):
-            for row in found:
-                for stage in ("ingest", "deidentify", "preprocess"):
-                    for entry in zone.ledger.entries(stage, subject=row["study"], state=None):
-                        zone.store.drop(entry.digest)
-                        zone.ledger.forget(entry.digest)
-    console.listing(found, as_json=json)
+    opened = open_home(home)
+    if action == "list":
+        rows = stage.inputs(opened) + stage.studies(opened)
+        console.listing(rows, as_json=json, empty="nothing is set aside")
+    else:
+        console.listing(actions[action](opened, subject), as_json=json)
 
 
 @app.command()
 def withdraw(
-    patient_file: Annotated[Path, typer.Option(help="One patient id a line; - reads standard input.")],
+    patient_file: Annotated[Path, typer.Option(help="One id a line, or id, tab, issuer; - reads standard input.")],
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -167,13 +149,13 @@ def withdraw(
 
     Moving the registry's alias and asking for retraining by itself come later (see docs).
     """
-    from medgan.stages.withdraw import withdraw as forget
+    from medgan.stages import withdraw as stage
 
     try:
-        text = sys.stdin.read() if str(patient_file) == "-" else patient_file.read_text()
+        data = sys.stdin.buffer.read() if str(patient_file) == "-" else patient_file.read_bytes()
     except OSError:
         raise UsageError("the patient file cannot be read") from None
-    console.answer(forget(text.splitlines(), open_home(home)).model_dump(), as_json=json)
+    console.answer(stage.withdraw(stage.patient_ids(data), open_home(home)).model_dump(), as_json=json)
 
 
 @app.command()

@@ -60,7 +60,7 @@ def _whole_road(home: Any, address: str, labels: Path | None, recipe: str, as_js
     with console.Steps():
         from flows.local import whole_road
 
-        release = whole_road(name, recipe)
+        release = whole_road(name, recipe, home.root)
     console.answer(summary(home, release), as_json=as_json, title="medgan")
     if release.answer != "accept":
         raise Refused(f"{release.answer}: nothing was released. {' '.join(release.reasons)}")

@@ -282,7 +282,7 @@ def phantom(
     """Made-up patients with known anatomy as DICOM, identifiers planted; nobody's data."""
     from medgan.stages.phantom import phantom as make_phantoms
 
-    if dst.exists() and any(dst.iterdir()):
+    if dst.exists() and (not dst.is_dir() or any(dst.iterdir())):
         raise UsageError("DST exists and is not empty; name a new folder")
     with console.Steps() as steps:
         source = make_phantoms(dst, patients=patients, seed=seed, on_progress=steps.reporter("phantom", "patients"))

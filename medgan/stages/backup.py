@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sqlite3
 import tarfile
+import zlib
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from medgan.home import Home
 from medgan.store import writable, write_durably
 
 SECRETS = ("identified/key", "identified/sources.json", "research/keys/cohort", "research/keys/signing.pem")
+ZONES = {"identified": 0o700, "research": 0o750, "research/keys": 0o700}
 LEDGERS = ("identified/ledger.db", "research/ledger.db")
 
 
@@ -21,6 +23,8 @@ def backup(home: Home, target: Path) -> dict[str, Any]:
     """Write ledgers and keys together (one without the other is worth nothing) to `target`, mode 0600."""
     if target.exists():
         raise UsageError("the backup file exists already; name a new one")
+    if not target.absolute().parent.is_dir():
+        raise UsageError("the folder of the backup file does not exist; make it first")
     held = io.BytesIO()
     names = []
     with tarfile.open(fileobj=held, mode="w:gz") as tar:
@@ -32,28 +36,42 @@ def backup(home: Home, target: Path) -> dict[str, Any]:
             if (home.root / name).is_file():
                 _add(tar, name, (home.root / name).read_bytes())
                 names.append(name)
-    with writable():
+    try:
         write_durably(target, held.getvalue(), mode=0o600)
+    except OSError:
+        raise UsageError("the backup file cannot be written there; name another place with room") from None
     return {"backup": target.absolute(), "holds": names}
 
 
 def restore(archive: Path, root: Path) -> dict[str, Any]:
-    """Put a backup into a home that has no key and no ledger yet. Raises rather than overwrite."""
-    if any((root / name).exists() for name in (*LEDGERS, SECRETS[0])):
-        raise HomeError("the home already has a ledger or a key; restore into a new one")
+    """Put a backup into a home that has no key and no ledger yet. Raises rather than overwrite.
+
+    Cut off, it can be called again: a file that is there with the same bytes is its own.
+    """
+    contents = _contents(archive)
+    if any(
+        (root / name).exists() and (root / name).read_bytes() != contents.get(name) for name in (*LEDGERS, *SECRETS)
+    ):
+        raise HomeError("the home already has a ledger or keys; restore into a new one")
+    with writable():
+        for zone, mode in ZONES.items():
+            (root / zone).mkdir(parents=True, exist_ok=True, mode=mode)
+        for name, data in sorted(contents.items()):
+            write_durably(root / name, data, mode=0o600)
+    return {"home": root, "holds": sorted(contents)}
+
+
+def _contents(archive: Path) -> dict[str, bytes]:
     try:
         with tarfile.open(archive, "r:gz") as tar:
             held = {member.name: tar.extractfile(member) for member in tar if member.isfile()}
             if unknown := set(held) - {*LEDGERS, *SECRETS}:
                 raise UsageError(f"the file is no backup of medgan: it holds {len(unknown)} unknown entries")
-            contents = {name: file.read() for name, file in held.items() if file is not None}
-    except (tarfile.TarError, OSError, EOFError):
+            if SECRETS[0] not in held:
+                raise UsageError("the file is no backup of medgan: it holds no pseudonym key")
+            return {name: file.read() for name, file in held.items() if file is not None}
+    except (tarfile.TarError, OSError, EOFError, zlib.error):
         raise UsageError("the backup cannot be read; is it the file that `medgan backup` wrote?") from None
-    with writable():
-        for name, data in contents.items():
-            (root / name).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_durably(root / name, data, mode=0o600)
-    return {"home": root, "holds": sorted(contents)}
 
 
 def _copy_of(database: Path) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from medgan import parallel
+from medgan.digest import keyed
 from medgan.home import Home
 from medgan.recipes import DeidentifyRecipe, IngestRecipe, PreprocessRecipe, load
 from medgan.records import Cohort, Study
@@ -16,11 +17,14 @@ Reporter = Callable[[str, str], Callable[[int, int], None]]
 
 
 def pictures(address: str, recipe: str, home: Home, *, on_progress: Reporter) -> Cohort:
-    """Ingest, de-identify, preprocess and assemble; the cohort with most patients."""
-    ingest.ingest(open_source(address), load(IngestRecipe, recipe), home, on_progress=on_progress("ingest", "inputs"))
+    """Ingest, de-identify, preprocess and assemble what this source holds; the cohort with most patients."""
+    source = open_source(address)
+    ingest.ingest(source, load(IngestRecipe, recipe), home, on_progress=on_progress("ingest", "inputs"))
+    held = home.identified_ledger.inputs(source=keyed(home.pseudonym_key, "source", source.name))
+    mine = {row.study_key for row in held}
     deid, grid = load(DeidentifyRecipe, recipe), load(PreprocessRecipe, recipe)
     outcomes = parallel.in_chunks(
-        ingest.pending(home),
+        [study for study in ingest.pending(home) if study.study_key in mine],
         deidentify.deidentify_studies,
         deid,
         home,
@@ -28,7 +32,7 @@ def pictures(address: str, recipe: str, home: Home, *, on_progress: Reporter) ->
     )
     within_limit(outcomes, deid.max_quarantined)
     samples = parallel.in_chunks(
-        home.research.records("deidentify", Study),
+        [study for study in home.research.records("deidentify", Study) if study.study_key in mine],
         preprocess.preprocess_studies,
         grid,
         home,

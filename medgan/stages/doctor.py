@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from medgan import parallel
 from medgan.errors import CorruptArtefact, MedganError
 from medgan.home import Home, Zone
-from medgan.store import private
+from medgan.stages.ingest import LEASE
+from medgan.stages.ingest import STAGE as INGEST
+from medgan.stages.withdraw import PIXELS
+from medgan.store import Store, private
 
+RELEASE = "release"  # its artefacts are bundles, in the public zone
 RESERVE_BYTES = 2 << 30
 
 
@@ -24,8 +28,15 @@ class Finding:
 
 
 def doctor(home: Home, *, repair: bool = False) -> list[Finding]:
-    """Every check in turn; with `repair`, damaged or lost artefacts go back to wanted and leftovers are removed."""
-    return [Finding(name, *look(home)) for name, look in _checks().items()] + list(_artefacts(home, repair=repair))
+    """Every check in turn; with `repair`, damaged or lost artefacts go back to wanted and leftovers are removed.
+
+    Raises Busy when a run is at work and something should be repaired: what it has just sealed would look left over.
+    """
+    found = [Finding(name, *look(home)) for name, look in _checks().items()]
+    if not repair:
+        return found + list(_artefacts(home, repair=False))
+    with home.research.ledger.lease("pipeline"), home.identified_ledger.lease(LEASE):
+        return found + list(_artefacts(home, repair=True))
 
 
 def _checks() -> dict[str, Callable[[Home], tuple[bool, str]]]:
@@ -40,6 +51,7 @@ def _checks() -> dict[str, Callable[[Home], tuple[bool, str]]]:
         ),
         "identified ledger": lambda home: (True, f"{sum(home.identified_ledger.input_states().values())} inputs"),
         "research ledger": lambda home: (True, f"{len(home.research.ledger.entries('deidentify'))} studies"),
+        "withdrawals": _withdrawn,
         "image codecs": _codecs,
         "text detection": lambda _: _importable(
             "rapidocr", "burned-in text cannot be found; run ./run to set up again"
@@ -97,28 +109,61 @@ def _torch(_: Home) -> tuple[bool, str]:
 
 def _artefacts(home: Home, *, repair: bool) -> Iterator[Finding]:
     for name, zone in (("identified", home.identified), ("research", home.research)):
-        damaged = [digest for digest in _recorded(zone) if not _whole(zone, digest)]
-        strays = sorted(set(zone.store.digests()) - set(_recorded(zone)))
-        swept = zone.store.sweep()
-        if repair:
-            for digest in damaged:
-                zone.store.drop(digest)
-                zone.ledger.unrecord(digest)
-            for digest in strays:
-                zone.store.drop(digest)
-        done = " (repaired: they will be made again)" if repair and damaged else ""
-        todo = "" if repair or not damaged else "; run `medgan doctor --repair`"
-        yield Finding(f"{name} artefacts", not damaged or repair, f"{len(damaged)} damaged or lost{done}{todo}")
-        yield Finding(f"{name} leftovers", True, f"{len(strays)} unrecorded, {swept} half-written ones removed")
+        damaged = [digest for digest in _sealed_here(zone) if not _whole(zone.store, digest)]
+        yield _damage(f"{name} artefacts", damaged, _send_back(zone, damaged) if repair else None)
+        strays = zone.strays()
+        for digest in strays if repair else ():
+            zone.store.drop(digest)
+        removed = " ones removed" if repair else ""
+        says = f"{len(strays)} unrecorded{removed}, {zone.store.sweep()} half-written ones removed"
+        yield Finding(f"{name} leftovers", True, says)
+    bundles = [entry.digest for entry in home.research.ledger.entries(RELEASE, state=None)]
+    damaged = [digest for digest in bundles if not _whole(home.public, digest)]
+    for digest in damaged if repair else ():
+        home.public.drop(digest)
+        home.research.ledger.unrecord(digest)
+    yield _damage("bundles", damaged, 0 if repair else None)
 
 
-def _recorded(zone: Zone) -> list[str]:
-    return zone.ledger.live_digests()
+def _damage(check: str, damaged: list[str], unseen: int | None) -> Finding:
+    """`unseen`: inputs that must be taken in again; None when nothing was repaired."""
+    says = f"{len(damaged)} damaged or lost"
+    if damaged:
+        says += "; run `medgan doctor --repair`" if unseen is None else " (repaired: the next run makes them again)"
+    if unseen:
+        says += f"; {unseen} inputs will be read again from their source: run `medgan ingest` on it"
+    return Finding(check, not damaged or unseen is not None, says)
 
 
-def _whole(zone: Zone, digest: str) -> bool:
+def _send_back(zone: Zone, damaged: list[str]) -> int:
+    """Let these artefacts be wanted again; returns how many inputs must be read again for that."""
+    lost = [e.subject for e in zone.ledger.entries(INGEST) if e.digest in set(damaged)]
+    for digest in damaged:
+        zone.store.drop(digest)
+        zone.ledger.unrecord(digest)
+    return sum(zone.ledger.unsee(study_key) for study_key in lost)
+
+
+def _withdrawn(home: Home) -> tuple[bool, str]:
+    """A tombstone must have nothing beside it: a run that was under way may have sealed something after it."""
+    left = 0
+    for zone in (home.identified, home.research):
+        if not zone.ledger.buried():
+            continue
+        held = {entry.digest for stage in PIXELS for entry in zone.ledger.entries(stage, state=None)}
+        left += len(held & {digest for key in zone.ledger.buried() for digest in zone.ledger.artefacts_of(key)})
+    return not left, f"{left} artefacts of withdrawn patients" + ("; withdraw them once more" if left else "")
+
+
+def _sealed_here(zone: Zone) -> list[str]:
+    """What this zone's store should hold; bundles are recorded here and lie in the public zone."""
+    bundles = {entry.digest for entry in zone.ledger.entries(RELEASE, state=None)}
+    return [digest for digest in zone.ledger.live_digests() if digest not in bundles]
+
+
+def _whole(store: Store, digest: str) -> bool:
     try:
-        zone.store.verify(digest)
+        store.verify(digest)
     except CorruptArtefact:
         return False
     return True

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from medgan import parallel
+from medgan.errors import UsageError
 from medgan.phantom.patient import PatientOutcome, phantom_patient
 from medgan.phantom.write import finish, start
 from medgan.store import writable
@@ -16,6 +17,8 @@ FILM = 256  # pixels a side of a radiograph
 
 def phantom(dst: Path, *, patients: int, seed: int, on_progress: Callable[[int, int], None] | None = None) -> Path:
     """Write the patients below `dst`, unless they are there already; returns the folder to take in."""
+    if dst.exists() and not dst.is_dir():
+        raise UsageError("a file stands where the phantoms should go; name a new folder")
     if not dst.exists() or not any(dst.iterdir()):
         aside = dst.with_name(f".{dst.name}.partial")
         with writable():

@@ -14,8 +14,10 @@ def status(home: Home) -> dict[str, Any]:
     ledger = home.research.ledger
     arrived = {entry.subject for entry in home.identified_ledger.entries("ingest")}
     cleaned = {study.study_key for study in home.research.records("deidentify", Study)}
-    aside = {row["subject"] for row in ledger.set_aside_rows()}
     packed = {entry.subject for entry in ledger.entries("preprocess")}
+    through = {"deidentify": cleaned, "preprocess": packed}
+    # a row stays where another recipe let the study through later
+    aside = {row["subject"] for row in ledger.set_aside_rows() if row["subject"] not in through[row["stage"]]}
     cards = home.research.records("evaluate", Scorecard)
     checkpoints = home.research.records("train", Checkpoint)
     releases = home.research.records("release", Release)

@@ -56,27 +56,34 @@ def _card(home: Home, release: Release) -> dict[str, Any] | None:
 
 
 def _judgement(card: dict[str, Any]) -> dict[str, Any]:
+    """What the scorecard says; of a small home much of it is missing, and that is said too."""
     fidelity, privacy, counts = card["fidelity"], card["privacy"], card["counts"]
     baseline = fidelity.get("baseline")
     rows = {
         "images trained on": f"{counts['train_images']} of {counts['train_patients']} {card['unit']}s, {card['group']}",
-        "fidelity": f"FD {fidelity['fd']:.3g}, {fidelity['fd_ratio']:.3g} x the real-real floor; "
-        f"coverage {fidelity['coverage']:.2f}, recall {fidelity['recall']:.2f}",
+        "fidelity": f"FD {_said(fidelity, 'fd', '.3g')}, {_said(fidelity, 'fd_ratio', '.3g')} x the real-real floor; "
+        f"coverage {_said(fidelity, 'coverage', '.2f')}, recall {_said(fidelity, 'recall', '.2f')}",
     }
     if baseline:
         rows["the article's MLP pair"] = (
-            f"FD {baseline['fd']:.3g}, {baseline['fd_ratio']:.3g} x the floor; coverage {baseline['coverage']:.2f}"
+            f"FD {_said(baseline, 'fd', '.3g')}, {_said(baseline, 'fd_ratio', '.3g')} x the floor; "
+            f"coverage {_said(baseline, 'coverage', '.2f')}"
         )
     positive = [c for c in privacy["controls"] if c["kind"] == "positive"]
     negative = [c for c in privacy["controls"] if c["kind"] == "negative"]
-    tests = min((t["p"] for t in privacy["tests"] if t.get("p") is not None), default=None)
+    smallest = {"p": min((t["p"] for t in privacy["tests"] if t.get("p") is not None), default=None)}
     return rows | {
-        "privacy": f"{privacy['answer']}; smallest p {tests if tests is None else format(tests, '.2g')} of "
-        f"{len(privacy['tests'])} tests; smallest leak that would be seen {privacy['smallest_leak']:.0%}",
+        "privacy": f"{privacy['answer']}; smallest p {_said(smallest, 'p', '.2g')} of {len(privacy['tests'])} tests; "
+        f"smallest leak that would be seen {_said(privacy, 'smallest_leak', '.0%')}",
         "planted leaks": f"{sum(c['answer'] == 'reject' for c in positive)} of {len(positive)} refused "
-        f"({', '.join(c['name'] for c in positive)}); honest controls accepted "
+        f"({', '.join(c['name'] for c in positive) or 'none was planted'}); honest controls accepted "
         f"{sum(c['answer'] == 'accept' for c in negative)} of {len(negative)}",
     }
+
+
+def _said(of: dict[str, Any], name: str, how: str) -> str:
+    value = of.get(name)
+    return "unknown" if value is None else format(value, how)
 
 
 def _verdict(release: Release) -> str:

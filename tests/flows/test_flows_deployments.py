@@ -11,7 +11,8 @@ import httpx
 import pytest
 import yaml
 
-from flows.up import House, deployments_file, up
+from flows.house import House
+from flows.up import deployments_file, up
 from medgan import known_sources
 from medgan.home import Home
 from medgan.phantom.write import write_phantoms

@@ -1,0 +1,14 @@
+"""Forget patients; name what must be retrained."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from medgan.stages.withdraw import Withdrawal
+from tasks.withdraw import forget
+
+
+@flow(name="withdraw", persist_result=False)
+def withdraw(list_name: str) -> Withdrawal:
+    """Erase the patients of identified/withdrawals/NAME.txt: originals, copies, samples, cohorts; leave tombstones."""
+    return forget(list_name)
