@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 PATIENTS, SEED = 8, 3
+KEY = "ab" * 32
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +21,10 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("lived-in")
     write_phantoms(root / "phantom", patients=PATIENTS, seed=SEED, film=128)
+    (root / "home" / "identified").mkdir(parents=True, mode=0o700)
+    key = root / "home" / "identified" / "key"  # a fixed one: who falls into which part hangs on it
+    key.write_text(KEY)
+    key.chmod(0o600)
     home = Home.create(root / "home")
     go_the_road(root / "phantom" / "images", home)
     for zone in (home.identified, home.research):

@@ -19,8 +19,8 @@ from pydicom.uid import UID
 
 from medgan.deid import pixels, profile, pseudonym, scrub
 from medgan.deid.audit import Evidence, audit, sequence_tags
+from medgan.deid.detect import Box
 from medgan.deid.elements import Parsed, parse
-from medgan.deid.sheets import Box
 from medgan.deid.text import Known
 from medgan.errors import Reason
 

@@ -1,4 +1,6 @@
-"""Which frames are read for burned-in text, over the instances of many studies at once, and what is blanked.
+"""Which frames of a study are read for burned-in text, and what is blanked.
+
+What is found in a frame depends on that frame, and for original slices on their series; on nothing else.
 
 1. Films, secondary captures, colour, ultrasound, anything small: every frame, in three passes.
 2. Original CT, MR and PET slices: every frame once at reduced size; in full the first, middle and last, those
@@ -17,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan.deid import pixels
+from medgan.deid.detect import Box, Gray, find_text, merge
 from medgan.deid.draft import Draft, Instance, quiet
-from medgan.deid.sheets import Box, Gray, find_text, merge
 from medgan.errors import Reason
 
 REDUCED_SIDE = 256
@@ -110,9 +112,8 @@ def _reduced(picture: Gray) -> Gray:
 
 def _read(pages: Sequence[Page], side: int, *, upright_only: bool = False, doubted: bool = False) -> None:
     """Add the boxes found on each page to its frame."""
-    answers = find_text([p.picture for p in pages], side, upright_only=upright_only, doubted=doubted)
-    for page, found in zip(pages, answers, strict=True):
-        for box in found:
+    for page in pages:
+        for box in find_text(page.picture, side, upright_only=upright_only, doubted=doubted):
             moved = Box(box.top + page.top, box.left + page.left, box.bottom + page.top, box.right + page.left)
             page.instance.boxes[page.frame].append(moved)
 
@@ -121,13 +122,13 @@ def _read_series(series: Series, side: int) -> None:
     live = [n for n, (instance, _) in enumerate(series.frames) if instance.reason is None]
     if not live:
         return
-    fired = {n for n, found in enumerate(find_text(series.reduced, side, upright_only=True)) if found}
+    fired = {n for n, picture in enumerate(series.reduced) if find_text(picture, side, upright_only=True)}
     full = {live[0], live[len(live) // 2], live[-1], *series.drawn, *fired} & set(live)
     for some in _portions(sorted(full), 64):
         pages = [Page(*series.frames[n], picture) for n in some for picture in pixels.render(series.sample[n])]
         _read(pages, side, doubted=True)
     stack = [series.sample[n] for n in live]
-    places = [box for found in find_text(pixels.projections(stack), side) for box in found] if len(stack) > 1 else []
+    places = [box for plane in pixels.projections(stack) for box in find_text(plane, side)] if len(stack) > 1 else []
     rest = [n for n in live if n not in full]
     for box in places:
         for some in _portions(rest, 256):

@@ -12,29 +12,37 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.deid.sheets import Gray, session
+from medgan.deid.detect import Gray, session
 
 RECOGNISER = "PP-OCRv6_rec_small.onnx"
 HEIGHT, LEAST_WIDTH, MOST_WIDTH = 48, 64, 960
-LEAST_LETTERS, LEAST_SCORE = 2, 0.6
+LEAST_LETTERS = 2
+LEAST_SCORE, CLEAR_SCORE = 0.7, 0.85
+LONG = 1.5  # a box longer than this is read along its longer side alone
 
 
 def is_readable(picture: Gray) -> bool:
-    """Whether at least two letters or digits are read in `picture`, upright or turned by 90 or 270 degrees."""
-    if min(picture.shape) < 3:
-        return False
+    """Whether two letters or digits are read in `picture`: upright or turned, as it is or inverted, enlarged."""
+    return any(_reads(shade, LEAST_SCORE) for turned in _turns(picture) for shade in (turned, 255 - turned))
+
+
+def is_clearly_readable(picture: Gray) -> bool:
+    """The same for a picture large enough to hold anatomy: as it is, and at a higher score."""
+    return any(_reads(turned, CLEAR_SCORE) for turned in _turns(picture))
+
+
+def _turns(picture: Gray) -> list[Gray]:
+    """The ways in which a line of text may lie in a picture, its contrast stretched; none where it is flat."""
+    height, width = picture.shape
     low, high = int(picture.min()), int(picture.max())
-    if high - low < 2:
-        return False
+    if min(height, width) < 3 or high - low < 2:
+        return []
     stretched = ((picture.astype(np.float32) - low) * (255.0 / (high - low))).astype(np.uint8)
-    wide = stretched if stretched.shape[1] * 3 >= stretched.shape[0] * 2 else None
-    tall = stretched if stretched.shape[0] * 3 >= stretched.shape[1] * 2 else None
-    turns = [wide] if wide is not None else []
-    turns += [np.rot90(tall), np.rot90(tall, 3)] if tall is not None else []
-    return any(_reads(turned) for turned in turns)
+    turns = [stretched] if height <= LONG * width else []
+    return turns + ([np.rot90(stretched), np.rot90(stretched, 3)] if width <= LONG * height else [])
 
 
-def _reads(picture: NDArray[Any]) -> bool:
+def _reads(picture: NDArray[Any], least_score: float) -> bool:
     width = min(MOST_WIDTH, max(1, round(picture.shape[1] * HEIGHT / picture.shape[0])))
     line = cv2.resize(np.ascontiguousarray(picture), (width, HEIGHT)).astype(np.float32) / 127.5 - 1
     line = np.pad(line, ((0, 0), (0, max(0, LEAST_WIDTH - width))))
@@ -43,7 +51,7 @@ def _reads(picture: NDArray[Any]) -> bool:
     best, certain = answer[0].argmax(axis=1), answer[0].max(axis=1)
     fresh = (best != 0) & np.append(True, best[1:] != best[:-1])  # CTC: 0 is the blank
     letters = [i for i in np.flatnonzero(fresh) if _characters()[best[i]].isalnum()]
-    return len(letters) >= LEAST_LETTERS and float(certain[letters].mean()) >= LEAST_SCORE
+    return len(letters) >= LEAST_LETTERS and float(certain[letters].mean()) >= least_score
 
 
 @cache

@@ -171,9 +171,7 @@ def test_while_a_run_is_at_work_nothing_is_withdrawn(tmp_path: Path) -> None:
     assert len(pending(home)) == 1 and not home.identified_ledger.buried()
 
 
-def test_a_withdrawal_that_was_cut_off_is_finished_by_the_next_call_whoever_it_is_for(
-    home: Home, phantoms: Path
-) -> None:
+def test_a_withdrawal_that_was_cut_off_is_finished_by_the_next_call_for_anyone(home: Home, phantoms: Path) -> None:
     patients = files_by_patient(phantoms)
     cut_off, other = sorted(patients)[:2]
     key = key_of(patients[cut_off], home)

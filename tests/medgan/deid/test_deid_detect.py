@@ -1,10 +1,10 @@
-"""Burned-in text on sheets: found on films of several sizes, and not in anatomy-like shapes."""
+"""Burned-in text: found in frames of several sizes, each frame for itself, and not in anatomy-like shapes."""
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from medgan.deid.sheets import Gray, find_text
+from medgan.deid.detect import Gray, find_text
 
 
 def film(side: int, seed: int) -> Gray:
@@ -39,7 +39,7 @@ def test_text_is_found_in_every_frame_that_has_it_and_where_it_is(side: int, hei
         burned(f, words, height, (4, 4 if n % 2 else side - height - 8), 255) if n % 3 else f
         for n, f in enumerate(clean)
     ]
-    for n, boxes in enumerate(find_text(marked, 1280)):
+    for n, boxes in enumerate(find_text(frame, 1280) for frame in marked):
         if not n % 3:
             continue
         changed = marked[n] != clean[n]
@@ -51,7 +51,7 @@ def test_text_is_found_in_every_frame_that_has_it_and_where_it_is(side: int, hei
 
 def test_text_on_its_side_is_found() -> None:
     turned = np.rot90(burned(film(256, 1), "SMITH 19830412", 16, (10, 10), 255)).copy()
-    (boxes,) = find_text([turned], 1280)
+    boxes = find_text(turned, 1280)
     assert any(box.bottom - box.top > 60 for box in boxes)
 
 
@@ -59,4 +59,4 @@ def test_a_large_round_shape_is_not_a_letter() -> None:
     y, x = np.mgrid[0:256, 0:256]
     head = np.where(np.hypot(x - 128, y - 128) < 90, 120, 0).astype(np.uint8)
     head[np.abs(np.hypot(x - 128, y - 128) - 90) < 6] = 255
-    assert find_text([head], 1280) == [[]]
+    assert find_text(head, 1280) == []

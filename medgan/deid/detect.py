@@ -1,0 +1,164 @@
+"""Text detection in one frame at a time: what is found in it does not depend on any other frame.
+
+The detector is the one that rapidocr ships (PP-OCRv6 small, Apache-2.0), run on the frame as it is and on the
+frame without its broad shading, upright and turned. A box that it is not sure of counts when letters are read in
+it. Thresholds were chosen by benchmarks/burned_in_text.py on one seed and reported on another.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan.errors import MedganError
+
+Gray = NDArray[np.uint8]
+Probability = NDArray[np.float32]
+
+DETECTOR = "PP-OCRv6_det_small.onnx"
+MARGIN = 16  # mirrored: frames that end in an edge read as a line of text
+TINY_SIDE, TINY_SCALE = 96, 2.0  # letters of 6 pixels need enlarging
+STRIDE = 32  # the network halves its input five times
+LEAST_SCALE = 0.5  # of a large frame; text of 16 stored pixels still has 8
+DETAIL_SIGMA, DETAIL_GAIN = 8.0, 3.0  # pixels; shading broader than a letter goes, faint letters stay
+PROBABILITY = 0.2  # of the pixels of a core
+DOUBTFUL, SURE = 0.3, 0.8  # the highest probability in a core
+LEAST_AREA = 6  # pixels of the probability map
+GROW = 2.0  # the network is trained to mark a shrunken core of each text
+LARGE = 0.2  # a box over this much of both sides of a frame: a heart or a head is an O to the detector
+
+
+class Box(NamedTuple):
+    """Half-open rectangle in the pixels of a frame."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+def find_text(frame: Gray, side: int, *, upright_only: bool = False, doubted: bool = False) -> list[Box]:
+    """Boxes of text in a frame (uint8 [H, W]): upright, turned by 90 degrees, and faint.
+
+    `side` is the longest side on which a larger frame is looked at, down to half its size. With `upright_only`
+    the turned pass is left out; tiny frames get the plain pass alone, since the others find letters in anatomy of
+    that size. Boxes that take a large part of the frame, those of a low probability, and with `doubted` all,
+    count only when letters are read in them.
+    """
+    fitted = _fit(frame, side)
+    maps = [_probability(fitted)]
+    if not is_tiny(frame):
+        detail = _detail(fitted)
+        maps.append(_probability(detail))
+        if not upright_only:
+            maps.append(np.rot90(_probability(np.rot90(detail)), -1))
+    found = [pair for probability in maps for pair in _boxes(probability, frame.shape)]
+    sure = merge([box for box, score in found if score >= SURE and not (doubted or _large(box, frame))])
+    doubtful = merge([box for box, _ in found if not any(_within(box, other) for other in sure)])
+    return merge(sure + [box for box in doubtful if _readable(frame, box)])
+
+
+def merge(boxes: Sequence[Box]) -> list[Box]:
+    """Boxes without those that lie within another: the passes find most texts more than once."""
+    kept: list[Box] = []
+    for box in sorted(set(boxes), key=lambda b: ((b.top - b.bottom) * (b.right - b.left), b)):
+        if not any(_within(box, other) for other in kept):
+            kept.append(box)
+    return kept
+
+
+def is_tiny(frame: Gray) -> bool:
+    return max(frame.shape) <= TINY_SIDE
+
+
+def _within(box: Box, other: Box) -> bool:
+    return other.top <= box.top and other.left <= box.left and other.bottom >= box.bottom and other.right >= box.right
+
+
+def _large(box: Box, frame: Gray) -> bool:
+    return box.bottom - box.top > LARGE * frame.shape[0] and box.right - box.left > LARGE * frame.shape[1]
+
+
+def _readable(frame: Gray, box: Box) -> bool:
+    from medgan.deid.reading import is_clearly_readable, is_readable
+
+    reads = is_clearly_readable if _large(box, frame) else is_readable
+    return reads(frame[box.top : box.bottom, box.left : box.right])
+
+
+def _fit(frame: Gray, side: int) -> Gray:
+    longest = max(frame.shape)
+    if longest <= TINY_SIDE:
+        size = (round(frame.shape[1] * TINY_SCALE), round(frame.shape[0] * TINY_SCALE))
+        return cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+    if longest <= side:
+        return frame
+    scale = max(side / longest, LEAST_SCALE)
+    size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+
+
+def _detail(frame: Gray) -> Gray:
+    """The frame less its broad shading, contrast raised: faint letters show, hearts and heads do not."""
+    values = frame.astype(np.float32)
+    raised = 128 + DETAIL_GAIN * (values - cv2.GaussianBlur(values, (0, 0), DETAIL_SIGMA))
+    return np.clip(raised, 0, 255).astype(np.uint8)
+
+
+def _probability(frame: Gray) -> Probability:
+    """Probability of text for each pixel of a frame."""
+    height, width = frame.shape
+    mirrored = np.pad(frame, MARGIN, mode="reflect" if min(height, width) > MARGIN else "edge")
+    tall, wide = (-(-side // STRIDE) * STRIDE for side in mirrored.shape)
+    page = np.zeros((tall, wide), np.float32)
+    page[: mirrored.shape[0], : mirrored.shape[1]] = mirrored
+    detector = session(DETECTOR)
+    shades = np.repeat((page / 127.5 - 1)[None, None], 3, axis=1)
+    (answer,) = detector.run(None, {detector.get_inputs()[0].name: shades})
+    probability: Probability = answer[0, 0, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
+    return probability
+
+
+def _boxes(probability: Probability, shape: tuple[int, ...]) -> Iterator[tuple[Box, float]]:
+    """Boxes in the frame's own pixels around every core, grown to the text's extent; its highest probability."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((probability > PROBABILITY).astype(np.uint8))
+    scale_y, scale_x = shape[0] / probability.shape[0], shape[1] / probability.shape[1]
+    for index in range(1, count):
+        left, top, width, height, area = (int(value) for value in stats[index])
+        core = probability[top : top + height, left : left + width]
+        score = float(core[labels[top : top + height, left : left + width] == index].max())
+        if area < LEAST_AREA or score < DOUBTFUL:
+            continue
+        grow = GROW * width * height / (2 * (width + height)) + 2
+        box = Box(
+            max(0, int((top - grow) * scale_y)),
+            max(0, int((left - grow) * scale_x)),
+            min(shape[0], int(np.ceil((top + height + grow) * scale_y))),
+            min(shape[1], int(np.ceil((left + width + grow) * scale_x))),
+        )
+        yield box, score
+
+
+@cache
+def session(name: str) -> Any:
+    """One session a process and model, on one thread: the map over studies is what is parallel."""
+    import onnxruntime
+
+    spec = importlib.util.find_spec("rapidocr")
+    if spec is None or not spec.submodule_search_locations:
+        raise MedganError("text detection needs the package rapidocr; `pip install rapidocr`")
+    model = Path(spec.submodule_search_locations[0]) / "models" / name
+    if not model.is_file():
+        raise MedganError(f"rapidocr does not hold {name}; install rapidocr 3.10")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.enable_cpu_mem_arena = False
+    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
