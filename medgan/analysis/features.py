@@ -25,7 +25,7 @@ from medgan.gan.networks import Discriminator
 
 NOTICE = "not for clinical use"
 BATCH = 64
-FEWEST = 2  # images that a covariance can be estimated from at all
+FEWEST = 4  # images that a covariance can be estimated from at all
 TINY = 1e-6
 Floats = NDArray[np.float64]
 

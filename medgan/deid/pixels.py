@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataelem import RawDataElement
@@ -28,6 +29,8 @@ FAINT_RANGE = 0.6  # a narrower bulk of the histogram gets a rendering of its ow
 VOLUME_MODALITIES = ("CT", "MR", "PT")
 SMALL_SIDE = 128  # frames up to this cost so little that all are looked at, whatever the gate says
 CONSTANT_PIXELS = 24  # pixels at the very maximum of a frame: drawn, not measured
+BORDER = 3  # pixels around a blanked patch that say what is drawn into it
+WEIGHT = 1 << 16
 UNDECODABLE = (
     ValueError,
     RuntimeError,
@@ -127,8 +130,7 @@ def blank(ds: Dataset, boxes: Sequence[Sequence[Box]]) -> None:
     except UNDECODABLE:
         raise Undecodable from None
     for frame, found in zip(stored, boxes, strict=True):
-        for box in found:
-            frame[box.top : box.bottom, box.left : box.right] = _surroundings(frame, box)
+        _fill(frame, found)
     write_stored(ds, stored)
 
 
@@ -246,12 +248,44 @@ def _window(values: NDArray[Any], low: float, high: float) -> Gray:
     return np.clip((values - low) * scale, 0, 255).astype(np.uint8)
 
 
-def _surroundings(frame: NDArray[Any], box: Box) -> Any:
-    """Median of a ring around the box, each sample for itself."""
-    top, left = max(0, box.top - 2), max(0, box.left - 2)
-    region = frame[top : box.bottom + 2, left : box.right + 2]
-    ring = np.ones(region.shape[:2], bool)
-    ring[box.top - top : box.bottom - top, box.left - left : box.right - left] = False
-    if not ring.any():
-        return np.zeros(frame.shape[2:], frame.dtype)
-    return np.median(region[ring], axis=0).astype(frame.dtype)
+def _fill(frame: NDArray[Any], boxes: Sequence[Box]) -> None:
+    """Draw what surrounds the boxes into them, in integers; every value outside them stays."""
+    mask = np.zeros(frame.shape[:2], np.uint8)
+    for box in boxes:
+        mask[box.top : box.bottom, box.left : box.right] = 1
+    count, patches, stats, _ = cv2.connectedComponentsWithStats(mask)
+    for left, top, width, height, _area in stats[1:count]:
+        rows = slice(max(0, top - BORDER), top + height + BORDER)
+        region = rows, slice(max(0, left - BORDER), left + width + BORDER)
+        part, hidden = frame[region], mask[region] > 0
+        for sample in np.moveaxis(part[..., None] if part.ndim == 2 else part, -1, 0):
+            drawn = _interpolated(sample, hidden)
+            inside = patches[region] == patches[top, left : left + width].max()
+            sample[inside] = drawn[inside]
+
+
+def _interpolated(values: NDArray[Any], hidden: NDArray[np.bool_]) -> NDArray[Any]:
+    """Each hidden value from the nearest seen ones to its four sides, the nearer the heavier.
+
+    What is seen is a mean over BORDER pixels, so that grain does not become a streak.
+    """
+    seen = (~hidden).astype(np.float64)
+    size = (2 * BORDER - 1, 2 * BORDER - 1)  # whole numbers: the sums are exact
+    near = cv2.boxFilter(values * seen, cv2.CV_64F, size, normalize=False, borderType=cv2.BORDER_CONSTANT)
+    count = cv2.boxFilter(seen, cv2.CV_64F, size, normalize=False, borderType=cv2.BORDER_CONSTANT)
+    mean = np.rint(near / np.maximum(count, 1)).astype(np.int64)
+    total, weights = np.zeros(values.shape, np.int64), np.zeros(values.shape, np.int64)
+    for turn in range(4):
+        shade, distance = _from_the_left(np.rot90(mean, turn), np.rot90(hidden, turn))
+        weight = np.rot90(np.where(distance > 0, WEIGHT // np.maximum(distance, 1), 0), -turn)
+        total += weight * np.rot90(shade, -turn)
+        weights += weight
+    return ((2 * total + weights) // np.maximum(2 * weights, 1)).astype(values.dtype)
+
+
+def _from_the_left(values: NDArray[np.int64], hidden: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """For each place the last seen value at or before it in its row, and how far away; 0 where there is none."""
+    columns = np.arange(values.shape[1])
+    last = np.maximum.accumulate(np.where(hidden, -1, columns), axis=1)
+    distance = np.where(last >= 0, columns - last, 0)
+    return np.take_along_axis(values, np.maximum(last, 0), axis=1), distance

@@ -16,19 +16,19 @@ from medgan.deid.detect import Gray, session
 
 RECOGNISER = "PP-OCRv6_rec_small.onnx"
 HEIGHT, LEAST_WIDTH, MOST_WIDTH = 48, 64, 960
-LEAST_LETTERS = 2
-LEAST_SCORE, CLEAR_SCORE = 0.7, 0.85
+LEAST_LETTERS, LEAST_SCORE = 2, 0.7
+CLEAR_LETTERS, CLEAR_SCORE = 3, 0.85  # a face from the side reads as "CF"
 LONG = 1.5  # a box longer than this is read along its longer side alone
 
 
 def is_readable(picture: Gray) -> bool:
     """Whether two letters or digits are read in `picture`: upright or turned, as it is or inverted, enlarged."""
-    return any(_reads(shade, LEAST_SCORE) for turned in _turns(picture) for shade in (turned, 255 - turned))
+    return any(_reads(shade, LEAST_LETTERS, LEAST_SCORE) for turned in _turns(picture) for shade in (turned, 255 - turned))
 
 
 def is_clearly_readable(picture: Gray) -> bool:
-    """The same for a picture large enough to hold anatomy: as it is, and at a higher score."""
-    return any(_reads(turned, CLEAR_SCORE) for turned in _turns(picture))
+    """Whether three are, in a picture large enough to hold anatomy: as it is, and at a higher score."""
+    return any(_reads(turned, CLEAR_LETTERS, CLEAR_SCORE) for turned in _turns(picture))
 
 
 def _turns(picture: Gray) -> list[Gray]:
@@ -42,7 +42,7 @@ def _turns(picture: Gray) -> list[Gray]:
     return turns + ([np.rot90(stretched), np.rot90(stretched, 3)] if width <= LONG * height else [])
 
 
-def _reads(picture: NDArray[Any], least_score: float) -> bool:
+def _reads(picture: NDArray[Any], least_letters: int, least_score: float) -> bool:
     width = min(MOST_WIDTH, max(1, round(picture.shape[1] * HEIGHT / picture.shape[0])))
     line = cv2.resize(np.ascontiguousarray(picture), (width, HEIGHT)).astype(np.float32) / 127.5 - 1
     line = np.pad(line, ((0, 0), (0, max(0, LEAST_WIDTH - width))))
@@ -51,7 +51,7 @@ def _reads(picture: NDArray[Any], least_score: float) -> bool:
     best, certain = answer[0].argmax(axis=1), answer[0].max(axis=1)
     fresh = (best != 0) & np.append(True, best[1:] != best[:-1])  # CTC: 0 is the blank
     letters = [i for i in np.flatnonzero(fresh) if _characters()[best[i]].isalnum()]
-    return len(letters) >= LEAST_LETTERS and float(certain[letters].mean()) >= least_score
+    return len(letters) >= least_letters and float(certain[letters].mean()) >= least_score
 
 
 @cache
