@@ -7,13 +7,15 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 from prefect.exceptions import TerminationSignal
+from prefect.logging.handlers import APILogHandler
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.house import House
 from flows.pipeline import pipeline
 from medgan import parallel
-from medgan.errors import Stopped
+from medgan.errors import MedganError, Stopped
 from medgan.records import Release
 from medgan.settings import settings
 
@@ -27,6 +29,10 @@ def whole_road(source: str, recipe: str, root: Path) -> Release:
     try:
         with _server(root):
             return pipeline(source, recipe)
+    except httpx.TransportError:
+        raise MedganError(
+            "the Prefect server does not answer; start the one that PREFECT_API_URL names, or unset it"
+        ) from None
     except TerminationSignal:
         raise Stopped("stopped by SIGTERM; run the same command again to go on") from None
     finally:
@@ -43,7 +49,10 @@ def _server(root: Path) -> Iterator[None]:
     try:
         house.start_prefect(0)
         with temporary_settings({PREFECT_API_URL: f"{house.prefect_url}/api"}):
-            yield
+            try:
+                yield
+            finally:
+                APILogHandler().flush()  # or the process would try for a minute to reach a server that is gone
     finally:
         house.stop()
 

@@ -254,14 +254,13 @@ def _fill(frame: NDArray[Any], boxes: Sequence[Box]) -> None:
     for box in boxes:
         mask[box.top : box.bottom, box.left : box.right] = 1
     count, patches, stats, _ = cv2.connectedComponentsWithStats(mask)
-    for left, top, width, height, _area in stats[1:count]:
+    for patch in range(1, count):
+        left, top, width, height, _ = (int(value) for value in stats[patch])
         rows = slice(max(0, top - BORDER), top + height + BORDER)
         region = rows, slice(max(0, left - BORDER), left + width + BORDER)
-        part, hidden = frame[region], mask[region] > 0
+        part, hidden, inside = frame[region], mask[region] > 0, patches[region] == patch
         for sample in np.moveaxis(part[..., None] if part.ndim == 2 else part, -1, 0):
-            drawn = _interpolated(sample, hidden)
-            inside = patches[region] == patches[top, left : left + width].max()
-            sample[inside] = drawn[inside]
+            sample[inside] = _interpolated(sample, hidden)[inside]
 
 
 def _interpolated(values: NDArray[Any], hidden: NDArray[np.bool_]) -> NDArray[Any]:

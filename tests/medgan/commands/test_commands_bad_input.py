@@ -11,9 +11,10 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def medgan(*words: object, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     return subprocess.run(
         [sys.executable, "-m", "medgan.cli", *map(str, words)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "MEDGAN_HOME": str(home), "MEDGAN_DASK": "serial", **environment},
+        env={**inherited, "PYTHONPATH": str(ROOT), "MEDGAN_HOME": str(home), "MEDGAN_DASK": "serial", **environment},
         capture_output=True,
         text=True,
         check=False,
