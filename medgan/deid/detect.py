@@ -61,17 +61,25 @@ def find_text(frame: Gray, side: int, *, upright_only: bool = False, doubted: bo
             maps.append(np.rot90(_probability(np.rot90(detail)), -1))
     found = [pair for probability in maps for pair in _boxes(probability, frame.shape)]
     sure = merge([box for box, score in found if score >= SURE and not (doubted or _large(box, frame))])
-    doubtful = merge([box for box, _ in found if not any(_within(box, other) for other in sure)])
-    return merge(sure + [box for box in doubtful if _readable(frame, box)])
+    kept = list(sure)
+    # the largest first, but each for itself: a head that is no text must not hide the name inside its box
+    for box in sorted({box for box, _ in found}, key=_largest_first):
+        if not any(_within(box, other) for other in kept) and _readable(frame, box):
+            kept.append(box)
+    return merge(kept)
 
 
 def merge(boxes: Sequence[Box]) -> list[Box]:
     """Boxes without those that lie within another: the passes find most texts more than once."""
     kept: list[Box] = []
-    for box in sorted(set(boxes), key=lambda b: ((b.top - b.bottom) * (b.right - b.left), b)):
+    for box in sorted(set(boxes), key=_largest_first):
         if not any(_within(box, other) for other in kept):
             kept.append(box)
     return kept
+
+
+def _largest_first(box: Box) -> tuple[int, Box]:
+    return (box.top - box.bottom) * (box.right - box.left), box
 
 
 def is_tiny(frame: Gray) -> bool:

@@ -23,7 +23,9 @@ LONG = 1.5  # a box longer than this is read along its longer side alone
 
 def is_readable(picture: Gray) -> bool:
     """Whether two letters or digits are read in `picture`: upright or turned, as it is or inverted, enlarged."""
-    return any(_reads(shade, LEAST_LETTERS, LEAST_SCORE) for turned in _turns(picture) for shade in (turned, 255 - turned))
+    return any(
+        _reads(shade, LEAST_LETTERS, LEAST_SCORE) for turned in _turns(picture) for shade in (turned, 255 - turned)
+    )
 
 
 def is_clearly_readable(picture: Gray) -> bool:

@@ -38,7 +38,8 @@ def test_images_of_another_grid_are_refused() -> None:
 
 def test_whitened_features_have_unit_variance_and_no_correlation() -> None:
     rng = np.random.default_rng(1)
-    mixed = rng.normal(size=(4000, 6)) @ (np.eye(6) + 0.1 * rng.normal(size=(6, 6))) * [1, 10, 100, 1, 1, 0.01] + 7
+    turn, _ = np.linalg.qr(rng.normal(size=(6, 6)))
+    mixed = (rng.normal(size=(4000, 6)) * [1, 2, 3, 1, 1, 0.5]) @ turn * [1, 10, 100, 1, 1, 0.01] + 7
     white = whitening(mixed)(mixed)
     np.testing.assert_allclose(np.cov(white.T), np.eye(6), atol=0.05)
     np.testing.assert_allclose(white.mean(axis=0), 0, atol=1e-9)
