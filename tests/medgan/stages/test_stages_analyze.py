@@ -115,6 +115,14 @@ def test_with_a_withdrawn_patient_go_the_models_that_saw_them(home: Home, tmp_pa
     assert not home.research.store.has(model.digest) and not home.research.store.has(found.digest)
 
 
+def test_a_model_names_the_patients_of_its_images_and_of_its_network(home: Home, tmp_path: Path) -> None:
+    network = home.research.ledger.patients_of(newest.checkpoint(home).digest)
+    model = fit("anomaly", npz(tmp_path / "data.npz"), RECIPE, home)
+    found = apply("anomaly", model.digest, npz(tmp_path / "other.npz", side=18), home)
+    assert network and len(home.research.ledger.patients_of(model.digest)) == len(network) + 12
+    assert len(home.research.ledger.patients_of(found.digest)) == len(network) + 24
+
+
 def test_the_normal_class_is_the_largest_unless_named(home: Home, tmp_path: Path) -> None:
     data = npz(tmp_path / "data.npz", count=22)
     model = fit("anomaly", data, RECIPE, home)

@@ -31,12 +31,7 @@ def test_a_house_in_order_is_told_so(home: Home) -> None:
     assert [(f.check, f.says) for f in doctor(home) if not f.fine] == []
 
 
-ALONE = pytest.mark.xfail(reason="boxes depend on which frames share a sheet: a study done alone may get others")
-
-
-@pytest.mark.parametrize(
-    "stage", ["ingest", pytest.param("deidentify", marks=ALONE), "preprocess", "assemble", "train"]
-)
+@pytest.mark.parametrize("stage", ["ingest", "deidentify", "preprocess", "assemble", "train"])
 def test_a_flipped_byte_is_found_and_the_next_run_makes_the_same_digest(home: Home, phantoms: Path, stage: str) -> None:
     name = "identified" if stage == "ingest" else "research"
     zone: Zone = getattr(home, name)
