@@ -30,7 +30,7 @@ class IngestRecipe(Recipe):
 
 class DeidentifyRecipe(Recipe):
     profile: Literal["research", "basic"] = "research"
-    ocr_side: int = Field(1280, ge=256, description="longest side of a sheet given to text detection, pixels")
+    ocr_side: int = Field(1280, ge=256, description="longest side of a frame given to text detection, pixels")
     max_date_shift_days: int = Field(1825, ge=30)
     max_quarantined: float = Field(1.0, ge=0, le=1)
 

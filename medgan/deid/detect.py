@@ -32,7 +32,9 @@ PROBABILITY = 0.2  # of the pixels of a core
 DOUBTFUL, SURE = 0.3, 0.8  # the highest probability in a core
 LEAST_AREA = 6  # pixels of the probability map
 GROW = 2.0  # the network is trained to mark a shrunken core of each text
-LARGE = 0.2  # a box over this much of both sides of a frame: a heart or a head is an O to the detector
+SAME = 0.7  # of the area
+ROUND = 1.5  # sides of a box that may hold one round thing
+LARGE, TINY_LARGE = 0.2, 0.35  # of both sides of a frame: a heart or a head is an O to the detector
 
 
 class Box(NamedTuple):
@@ -49,8 +51,8 @@ def find_text(frame: Gray, side: int, *, upright_only: bool = False, doubted: bo
 
     `side` is the longest side on which a larger frame is looked at, down to half its size. With `upright_only`
     the turned pass is left out; tiny frames get the plain pass alone, since the others find letters in anatomy of
-    that size. Boxes that take a large part of the frame, those of a low probability, and with `doubted` all,
-    count only when letters are read in them.
+    that size. Boxes that take a large part of the frame, those of a low probability, and with `doubted` those
+    about as high as wide (a vertebra, a vessel), count only when letters are read in them.
     """
     fitted = _fit(frame, side)
     maps = [_probability(fitted)]
@@ -60,11 +62,14 @@ def find_text(frame: Gray, side: int, *, upright_only: bool = False, doubted: bo
         if not upright_only:
             maps.append(np.rot90(_probability(np.rot90(detail)), -1))
     found = [pair for probability in maps for pair in _boxes(probability, frame.shape)]
-    sure = merge([box for box, score in found if score >= SURE and not (doubted or _large(box, frame))])
-    kept = list(sure)
+    sure = merge([box for box, score in found if score >= SURE and not (_large(box, frame) or doubted and _round(box))])
+    kept, tried = list(sure), list[Box]()
     # the largest first, but each for itself: a head that is no text must not hide the name inside its box
     for box in sorted({box for box, _ in found}, key=_largest_first):
-        if not any(_within(box, other) for other in kept) and _readable(frame, box):
+        if any(_within(box, other) for other in kept) or any(_same(box, other) for other in tried):
+            continue
+        tried.append(box)
+        if _readable(frame, box):
             kept.append(box)
     return merge(kept)
 
@@ -79,7 +84,7 @@ def merge(boxes: Sequence[Box]) -> list[Box]:
 
 
 def _largest_first(box: Box) -> tuple[int, Box]:
-    return (box.top - box.bottom) * (box.right - box.left), box
+    return -_area(box), box
 
 
 def is_tiny(frame: Gray) -> bool:
@@ -90,8 +95,23 @@ def _within(box: Box, other: Box) -> bool:
     return other.top <= box.top and other.left <= box.left and other.bottom >= box.bottom and other.right >= box.right
 
 
+def _same(box: Box, larger: Box) -> bool:
+    """Whether a box fills most of a larger one, so that reading it would show nothing new."""
+    return _within(box, larger) and _area(box) > SAME * _area(larger)
+
+
+def _area(box: Box) -> int:
+    return (box.bottom - box.top) * (box.right - box.left)
+
+
 def _large(box: Box, frame: Gray) -> bool:
-    return box.bottom - box.top > LARGE * frame.shape[0] and box.right - box.left > LARGE * frame.shape[1]
+    share = TINY_LARGE if is_tiny(frame) else LARGE
+    return box.bottom - box.top > share * frame.shape[0] and box.right - box.left > share * frame.shape[1]
+
+
+def _round(box: Box) -> bool:
+    height, width = box.bottom - box.top, box.right - box.left
+    return max(height, width) <= ROUND * min(height, width)
 
 
 def _readable(frame: Gray, box: Box) -> bool:

@@ -110,9 +110,10 @@ def _reduced(picture: Gray) -> Gray:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
 
 
-def _read(pages: Sequence[Page], side: int, *, upright_only: bool = False, doubted: bool = False) -> None:
+def _read(pages: Sequence[Page], side: int, *, upright_only: bool = False) -> None:
     """Add the boxes found on each page to its frame."""
     for page in pages:
+        doubted = pixels.is_slice(page.instance.ds)
         for box in find_text(page.picture, side, upright_only=upright_only, doubted=doubted):
             moved = Box(box.top + page.top, box.left + page.left, box.bottom + page.top, box.right + page.left)
             page.instance.boxes[page.frame].append(moved)
@@ -126,13 +127,13 @@ def _read_series(series: Series, side: int) -> None:
     full = {live[0], live[len(live) // 2], live[-1], *series.drawn, *fired} & set(live)
     for some in _portions(sorted(full), 64):
         pages = [Page(*series.frames[n], picture) for n in some for picture in pixels.render(series.sample[n])]
-        _read(pages, side, doubted=True)
+        _read(pages, side)
     stack = [series.sample[n] for n in live]
     places = [box for plane in pixels.projections(stack) for box in find_text(plane, side)] if len(stack) > 1 else []
     rest = [n for n in live if n not in full]
     for box in places:
         for some in _portions(rest, 256):
-            _read([_cut(series, n, box) for n in some], side, upright_only=True, doubted=True)
+            _read([_cut(series, n, box) for n in some], side, upright_only=True)
 
 
 def _cut(series: Series, number: int, box: Box) -> Page:
@@ -156,7 +157,7 @@ def _blank(instance: Instance, side: int) -> None:
                 if total[number]
                 for picture in pixels.render(frame)
             ]
-            _read(pages, side, upright_only=True, doubted=not pixels.every_frame(instance.ds))
+            _read(pages, side, upright_only=True)
             again = any(_uncovered(box, old) for new, old in zip(instance.boxes, total, strict=True) for box in new)
             total = [merge(old + new) for old, new in zip(total, instance.boxes, strict=True)]
             if not again:

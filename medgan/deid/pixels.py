@@ -89,14 +89,18 @@ def render(frame: NDArray[Any]) -> list[Gray]:
 
 def every_frame(ds: Dataset) -> bool:
     """Whether each frame must be read in full: all but original CT, MR and PET slices of some size."""
+    return not is_slice(ds) or max(int(ds.get("Rows") or 0), int(ds.get("Columns") or 0)) <= SMALL_SIDE
+
+
+def is_slice(ds: Dataset) -> bool:
+    """Whether the frames are original CT, MR or PET slices that do not admit to text."""
     kind = [str(v) for v in ds.get("ImageType") or []]
-    gated = (
+    return (
         str(ds.get("Modality", "")) in VOLUME_MODALITIES
         and kind[:2] == ["ORIGINAL", "PRIMARY"]
         and str(ds.get("BurnedInAnnotation", "")) != "YES"
         and int(ds.get("SamplesPerPixel") or 1) == 1
     )
-    return not gated or max(int(ds.get("Rows") or 0), int(ds.get("Columns") or 0)) <= SMALL_SIDE
 
 
 def drawn(frame: NDArray[Any]) -> bool:
@@ -130,7 +134,7 @@ def blank(ds: Dataset, boxes: Sequence[Sequence[Box]]) -> None:
     except UNDECODABLE:
         raise Undecodable from None
     for frame, found in zip(stored, boxes, strict=True):
-        _fill(frame, found)
+        fill(frame, found)
     write_stored(ds, stored)
 
 
@@ -248,7 +252,7 @@ def _window(values: NDArray[Any], low: float, high: float) -> Gray:
     return np.clip((values - low) * scale, 0, 255).astype(np.uint8)
 
 
-def _fill(frame: NDArray[Any], boxes: Sequence[Box]) -> None:
+def fill(frame: NDArray[Any], boxes: Sequence[Box]) -> None:
     """Draw what surrounds the boxes into them, in integers; every value outside them stays."""
     mask = np.zeros(frame.shape[:2], np.uint8)
     for box in boxes:

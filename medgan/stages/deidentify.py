@@ -23,7 +23,7 @@ from medgan.store import writable, write_durably
 
 VERSION = 1  # bump when the same study and recipe should give another Study
 STAGE = "deidentify"
-CHUNK_BYTES, CHUNK_STUDIES = 128 << 20, 64  # looked at together, so that their frames share sheets
+CHUNK_BYTES, CHUNK_STUDIES = 128 << 20, 64  # held in memory together
 LARGEST_FILE = 2 << 30
 REPORT = "deidentification.json"
 logger = logging.getLogger(__name__)

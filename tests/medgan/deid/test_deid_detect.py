@@ -55,8 +55,18 @@ def test_text_on_its_side_is_found() -> None:
     assert any(box.bottom - box.top > 60 for box in boxes)
 
 
-def test_a_large_round_shape_is_not_a_letter() -> None:
+def head() -> Gray:
     y, x = np.mgrid[0:256, 0:256]
-    head = np.where(np.hypot(x - 128, y - 128) < 90, 120, 0).astype(np.uint8)
-    head[np.abs(np.hypot(x - 128, y - 128) - 90) < 6] = 255
-    assert find_text(head, 1280) == []
+    picture = np.where(np.hypot(x - 128, y - 128) < 90, 120, 0).astype(np.uint8)
+    picture[np.abs(np.hypot(x - 128, y - 128) - 90) < 6] = 255
+    return picture
+
+
+def test_a_large_round_shape_is_not_a_letter() -> None:
+    assert find_text(head(), 1280) == []
+
+
+def test_a_shape_that_is_no_text_hides_none_of_the_text_in_it() -> None:
+    boxes = find_text(burned(head(), "DOE JANE", 12, (95, 120), 160), 1280)
+    assert boxes and all(box.bottom - box.top < 60 for box in boxes)
+    assert any(box.left <= 95 and box.right >= 150 and box.top <= 122 and box.bottom >= 134 for box in boxes)

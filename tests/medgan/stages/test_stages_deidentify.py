@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 from medgan import digest as digests
 from medgan.errors import Reason, SourceError, UsageError
 from medgan.home import Home
-from medgan.recipes import DeidentifyRecipe
+from medgan.phantom.write import write_phantoms
+from medgan.recipes import DeidentifyRecipe, IngestRecipe
 from medgan.records import IdentifiedStudy, Quarantined, Study
+from medgan.sources.source import open_source
 from medgan.stages.deidentify import deidentify_folder, deidentify_studies
+from medgan.stages.ingest import ingest, pending
 
 RECIPE = DeidentifyRecipe()
 
@@ -100,6 +104,21 @@ def test_a_second_time_costs_nothing_and_gives_the_same(home: Home, tmp_path: Pa
     (copy.root / "identified" / "key").write_bytes((home.root / "identified" / "key").read_bytes())
     twin = Home(copy.root)
     assert deidentify_studies([identified(twin, {"a": film("DOE JANE 1983")})], RECIPE, twin) == first
+
+
+def test_a_study_gets_the_same_bytes_in_any_company(tmp_path: Path) -> None:
+    """A run killed half-way goes on with the rest of a batch: what it makes must not differ."""
+    write_phantoms(tmp_path / "phantoms", patients=11, seed=5, film=128)
+    batch = Home.create(tmp_path / "batch")
+    ingest(open_source(str(tmp_path / "phantoms" / "images")), IngestRecipe(), batch)
+    studies = [study for study in pending(batch) if study.n_instances == 1][:20]
+    for name in ("alone", "reversed"):
+        shutil.copytree(batch.root, tmp_path / name)
+    alone, backwards = Home(tmp_path / "alone"), Home(tmp_path / "reversed")
+    together = deidentify_studies(studies, RECIPE, batch)
+    one_by_one = [outcome for study in studies for outcome in deidentify_studies([study], RECIPE, alone)]
+    assert together == one_by_one == deidentify_studies(studies[::-1], RECIPE, backwards)[::-1]
+    assert len(together) >= 15 and sum(isinstance(o, Study) and o.boxes > 0 for o in together) >= 2
 
 
 def test_one_bad_instance_sets_its_study_aside_and_the_others_go_on(home: Home) -> None:
