@@ -30,6 +30,9 @@ def main() -> None:
         if str(error):  # empty when no verb was given and the help was shown
             console.fail(f"{str(error).rstrip('.')}; see `medgan --help`")
         code = UsageError.exit_code
+    except ConnectionError:
+        console.fail("a service did not answer (MLflow, Prefect or a database); nothing is lost: run it again")
+        code = MedganError.exit_code
     except (KeyboardInterrupt, typer.Abort):
         console.note("interrupted; run the same command again to go on")
         code = 130

@@ -25,8 +25,10 @@ def up(
     """Prefect server, worker, deployments and schedules, and MLflow's pages on loopback, until Ctrl-C."""
     opened = open_home(home)
     from flows.up import up as start
+    from medgan.registry.tracking import prepare
     from medgan.stages import tracking
 
+    prepare(tracking.uri(opened))
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

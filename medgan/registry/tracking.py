@@ -9,10 +9,12 @@ as one.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -154,6 +156,7 @@ def open_client(uri: str) -> Any:
     # by default 7 retries of 120 s each: a dead server would hold a caller for minutes
     knobs.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)
     knobs.MLFLOW_HTTP_REQUEST_TIMEOUT.set(20)
+    prepare(uri)
     return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -161,6 +164,21 @@ def quiet() -> None:
     """Before MLflow is imported, when it reads these: no telemetry, and nothing on standard output but ours."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+
+
+def prepare(uri: str) -> None:
+    """Make a SQLite registry whole or not at all: MLflow, killed in its first migration, could never open it again."""
+    file = database(uri)
+    if file is None or file.exists():
+        return
+    import mlflow
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
+        aside = Path(folder) / file.name
+        mlflow.MlflowClient(tracking_uri=f"sqlite:///{aside}").search_experiments(max_results=1)
+        with contextlib.suppress(FileExistsError):  # another process was first: its registry is ours
+            os.link(aside, file)
 
 
 def experiment_id(client: Any, uri: str, name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -143,3 +144,18 @@ def test_an_absent_mlflow_is_an_error_of_the_world_and_the_spool_stays(uri: str,
     with pytest.raises(OSError, match="stay in the spool"):
         ship(spool.path, uri)
     assert len(read_spool(spool.path)) == 1
+
+
+def test_a_kill_in_the_first_migration_leaves_a_registry_that_opens(tmp_path):
+    """MLflow's own first migration, cut off, left a database that nothing could open again."""
+    uri = local_uri(tmp_path)
+    program = f"from medgan.registry.tracking import prepare; prepare({uri!r})"
+    child = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(Path.cwd())})
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".mlflow.db.*/*-journal")) and time.monotonic() < deadline and child.poll() is None:
+        time.sleep(0.002)
+    child.kill()
+    child.wait()
+    assert not (tmp_path / "mlflow.db").exists()
+    assert open_client(uri).search_experiments() is not None
+    assert (tmp_path / "mlflow.db").exists()
