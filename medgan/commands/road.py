@@ -50,6 +50,7 @@ def _whole_road(home: Any, address: str, labels: Path | None, recipe: str, as_js
     from medgan import known_sources
     from medgan.recipes import STAGES, load
     from medgan.sources.source import open_source
+    from medgan.stages.release import report_file
     from medgan.stages.summary import summary
 
     for kind in STAGES:
@@ -61,6 +62,8 @@ def _whole_road(home: Any, address: str, labels: Path | None, recipe: str, as_js
         from flows.local import whole_road
 
         release = whole_road(name, recipe, home.root)
-    console.answer(summary(home, release), as_json=as_json, title="medgan")
+    console.answer(
+        {**summary(home, release), "report of the house": report_file(release, home)}, as_json=as_json, title="medgan"
+    )
     if release.answer != "accept":
         raise Refused(f"{release.answer}: nothing was released. {' '.join(release.reasons)}")

@@ -84,9 +84,12 @@ def preprocess(
     size: Annotated[int | None, typer.Option(help="Pixels a side of the cohort grid.")] = None,
     dims: Annotated[int | None, typer.Option(help="2 for slices and films, 3 for volumes.")] = None,
     window: Annotated[tuple[float, float] | None, typer.Option(help="CT window, HU: LO HI.")] = None,
+    spacing_mm: Annotated[
+        float | None, typer.Option(help="With SRC DST: volumes of this voxel size in their own unit, not a cohort.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """DICOM series to a packed Zarr cohort."""
+    """DICOM series to a packed Zarr cohort, or with --spacing-mm to one Zarr volume a series."""
     from medgan import parallel
     from medgan.recipes import PreprocessRecipe, load
     from medgan.records import Study
@@ -100,6 +103,13 @@ def preprocess(
     )
     if (src is None) != (dst is None):
         raise UsageError("give both SRC and DST, or neither for the studies of the home")
+    if spacing_mm is not None and (src is None or spacing_mm <= 0):
+        raise UsageError("--spacing-mm takes a number above 0, and needs SRC and DST")
+    if src is not None and dst is not None and spacing_mm is not None:
+        from medgan.stages.volumes import preprocess_volumes
+
+        console.answer(preprocess_volumes(src, dst, spacing_mm=spacing_mm), as_json=json)
+        return
     if src is not None and dst is not None:
         console.answer(stage.preprocess_folder(src, dst, chosen), as_json=json)
         return

@@ -39,7 +39,6 @@ OPTIONS = {
 }
 STRUCTURAL = frozenset(("original", "derived", "primary", "secondary", "axial", "localizer", "rgb", "palette", "color"))
 SHORTEST_WORD, SHORTEST_VALUE, SHORTEST_BYTES = 3, 4, 6
-BIRTH_DATE = 0x00100030
 
 
 class Finding(NamedTuple):

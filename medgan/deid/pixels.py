@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
 from typing import Any
 
 import cv2
@@ -46,12 +45,6 @@ UNDECODABLE = (
     struct.error,
     zlib.error,
 )
-
-
-class Look(StrEnum):
-    CLEAN = "clean"
-    FOUND = "found"
-    UNCLEAR = "could not tell"
 
 
 class Undecodable(Exception):

@@ -14,7 +14,7 @@ from medgan.cohort.arrays import stored
 from medgan.dicom.body_parts import folded
 from medgan.dicom.read import Plane, read_planes, values
 from medgan.dicom.series import Stack, sort_planes
-from medgan.errors import Reason, StudyRejected
+from medgan.errors import Reason, SourceError, StudyRejected, UsageError
 from medgan.recipes import PreprocessRecipe
 from medgan.volume.crop import evenly, inside_square, pad_square
 from medgan.volume.geometry import HEAD_BACK_LEFT, alignment, shown_order, turned
@@ -173,3 +173,12 @@ def _picture(plane: Plane, image: NDArray[np.float32], instances: tuple[str, ...
 def in_hu(plane: Plane) -> bool:
     """Whether a plane's rescaled values are Hounsfield units."""
     return plane.modality == "CT" and not plane.picture
+
+
+def files_between(src: Path, dst: Path) -> list[Path]:
+    """The files below `src`, in a fixed order, for a result in `dst`. Raises UsageError and SourceError."""
+    if dst.exists() and any(dst.iterdir()):
+        raise UsageError("DST exists and is not empty; name a new folder")
+    if not src.is_dir():
+        raise SourceError("SRC is not a folder; expected one with DICOM files")
+    return sorted(file for file in src.rglob("*") if file.is_file() and not file.is_symlink())

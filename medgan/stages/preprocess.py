@@ -22,7 +22,7 @@ from medgan.errors import CorruptArtefact, Reason, SourceError, StudyRejected, U
 from medgan.home import Home
 from medgan.recipes import PreprocessRecipe
 from medgan.records import Cohort, Quarantined, Sample, Study
-from medgan.stages.onto_grid import Picture, Pictures, pictures_of, pictures_of_planes
+from medgan.stages.onto_grid import Picture, Pictures, files_between, pictures_of, pictures_of_planes
 from medgan.stages.rejections import quarantined
 from medgan.volume.crop import inside_square, pad_square
 from medgan.volume.resample import resize, resize_depth
@@ -117,11 +117,7 @@ def preprocess_folder(src: Path, dst: Path, recipe: PreprocessRecipe) -> dict[st
 
     Patients are numbered in the order of their study UIDs: the keys in the result say nothing about them.
     """
-    if dst.exists() and any(dst.iterdir()):
-        raise UsageError("DST exists and is not empty; name a new folder")
-    if not src.is_dir():
-        raise SourceError("SRC is not a folder; expected one with DICOM files")
-    files = sorted(file for file in src.rglob("*") if file.is_file() and not file.is_symlink())
+    files = files_between(src, dst)
     planes, refused = read_planes(files)
     rows: dict[str, list[tuple[str, Picture]]] = defaultdict(list)
     corrected: Counter[str] = Counter()

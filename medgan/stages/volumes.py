@@ -13,8 +13,8 @@ from medgan.cohort.arrays import write_volume
 from medgan.dicom.body_parts import folded
 from medgan.dicom.read import read_planes, values
 from medgan.dicom.series import Stack, sort_planes
-from medgan.errors import SourceError, StudyRejected, UsageError
-from medgan.stages.onto_grid import in_hu
+from medgan.errors import SourceError, StudyRejected
+from medgan.stages.onto_grid import files_between, in_hu
 from medgan.volume.geometry import Volume, reoriented
 from medgan.volume.intensity import grey
 from medgan.volume.resample import resample, shape_at
@@ -27,11 +27,7 @@ def preprocess_volumes(src: Path, dst: Path, *, spacing_mm: float) -> dict[str, 
 
     Values are int16, in HU for CT; what is padding holds air, or the lowest value. Raises UsageError and SourceError.
     """
-    if dst.exists() and any(dst.iterdir()):
-        raise UsageError("DST exists and is not empty; name a new folder")
-    if not src.is_dir():
-        raise SourceError("SRC is not a folder; expected one with DICOM files")
-    files = sorted(file for file in src.rglob("*") if file.is_file() and not file.is_symlink())
+    files = files_between(src, dst)
     planes, refused = read_planes(files)
     found = sort_planes(planes)
     refused.update(found.refused)
