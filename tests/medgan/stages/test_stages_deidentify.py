@@ -111,7 +111,7 @@ def test_a_study_gets_the_same_bytes_in_any_company(tmp_path: Path) -> None:
     write_phantoms(tmp_path / "phantoms", patients=11, seed=5, film=128)
     batch = Home.create(tmp_path / "batch")
     ingest(open_source(str(tmp_path / "phantoms" / "images")), IngestRecipe(), batch)
-    studies = [study for study in pending(batch) if study.n_instances == 1][:20]
+    studies = [study for study in pending(batch) if study.n_instances == 1]
     for name in ("alone", "reversed"):
         shutil.copytree(batch.root, tmp_path / name)
     alone, backwards = Home(tmp_path / "alone"), Home(tmp_path / "reversed")
