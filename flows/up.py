@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -33,7 +34,8 @@ def up(
     house = House(root)
     house.mlflow_url = f"http://{LOOPBACK}:{free_port(mlflow_port)}"
     python = sys.executable
-    try:
+    with contextlib.ExitStack() as undo:  # what was started ends with the call when a later part fails
+        undo.callback(house.stop)
         house.start(
             "mlflow",
             *(python, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", house.mlflow_url.rsplit(":", 1)[1]),
@@ -46,9 +48,7 @@ def up(
         house.start("worker", python, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process")
         house.wait_for("mlflow", f"{house.mlflow_url}/health")
         told(f"MLflow   {house.mlflow_url}")
-    except BaseException:
-        house.stop()
-        raise
+        undo.pop_all()
     return house
 
 

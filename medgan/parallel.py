@@ -49,16 +49,25 @@ def in_chunks(
     function: Callable[..., list[U]],
     *args: Any,
     size: int = 32,
+    known: Callable[[T], U | None] = lambda item: None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> list[U]:
-    """As `over`, for a function of a list: chunks of `size` items are a Dask task each; one flat list back."""
-    chunks = [list(items[start : start + size]) for start in range(0, len(items), size)]
+    """As `over`, for a function of a list: chunks of `size` items are a Dask task each; one flat list back.
+
+    What is `known` already is asked for here, and sent to no worker: without work, no cluster is started.
+    """
+    results = [known(item) for item in items]
+    owed = [item for item, result in zip(items, results, strict=True) if result is None]
+    chunks = [owed[start : start + size] for start in range(0, len(owed), size)]
 
     def told(done: int, total: int) -> None:
         if on_progress is not None:
-            on_progress(min(done * size, len(items)), len(items))
+            on_progress(len(items) - len(owed) + min(done * size, len(owed)), len(items))
 
-    return [result for results in over(chunks, function, *args, on_progress=told) for result in results]
+    if len(owed) < len(items):
+        told(0, len(chunks))
+    made = iter([result for some in over(chunks, function, *args, on_progress=told) for result in some])
+    return [next(made) if result is None else result for result in results]
 
 
 def batches(items: Sequence[T], most: int = 16, least: int = 64) -> Iterator[list[T]]:

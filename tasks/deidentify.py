@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from prefect import task
 
-from medgan import parallel
 from medgan.home import Home
 from medgan.recipes import DeidentifyRecipe
 from medgan.records import IdentifiedStudy, Quarantined, Study
@@ -18,4 +17,4 @@ def deidentify_batch(
     studies: list[IdentifiedStudy], recipe: DeidentifyRecipe, of: int = 0
 ) -> list[Study | Quarantined]:
     with reported("deidentify", "studies", of) as report:
-        return parallel.in_chunks(studies, stage.deidentify_studies, recipe, Home.create(), on_progress=report)
+        return stage.deidentify(studies, recipe, Home.create(), on_progress=report)

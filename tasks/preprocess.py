@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from prefect import task
 
-from medgan import parallel
 from medgan.home import Home
 from medgan.recipes import PreprocessRecipe
 from medgan.records import Cohort, Quarantined, Sample, Study
@@ -16,7 +15,7 @@ from tasks.progress import reported
 @task(**PER_BATCH)
 def preprocess_batch(studies: list[Study], recipe: PreprocessRecipe, of: int = 0) -> list[Sample | Quarantined]:
     with reported("preprocess", "studies", of) as report:
-        return parallel.in_chunks(studies, stage.preprocess_studies, recipe, Home.create(), on_progress=report)
+        return stage.preprocess(studies, recipe, Home.create(), on_progress=report)
 
 
 @task(**PER_BATCH)

@@ -49,7 +49,6 @@ def deidentify(
     json: JsonOption = False,
 ) -> None:
     """De-identify folder to folder, or the waiting studies of the home. Own profiles come later (see docs)."""
-    from medgan import parallel
     from medgan.home import read_key
     from medgan.recipes import DeidentifyRecipe, load
     from medgan.records import Quarantined
@@ -68,8 +67,7 @@ def deidentify(
         else:
             opened = open_home(home)
             recipe = load(DeidentifyRecipe, "demo").model_copy(update={"profile": profile})
-            waiting = ingest.pending(opened)
-            outcomes = parallel.in_chunks(waiting, stage.deidentify_studies, recipe, opened, on_progress=told)
+            outcomes = stage.deidentify(ingest.pending(opened), recipe, opened, on_progress=told)
             aside = sum(isinstance(outcome, Quarantined) for outcome in outcomes)
             done = {"studies": len(outcomes) - aside, "quarantined": aside}
     console.answer(done, as_json=json)
@@ -90,7 +88,6 @@ def preprocess(
     json: JsonOption = False,
 ) -> None:
     """DICOM series to a packed Zarr cohort, or with --spacing-mm to one Zarr volume a series."""
-    from medgan import parallel
     from medgan.recipes import PreprocessRecipe, load
     from medgan.records import Study
     from medgan.stages import preprocess as stage
@@ -115,13 +112,8 @@ def preprocess(
         return
     opened = open_home(home)
     with console.Steps() as steps:
-        outcomes = parallel.in_chunks(
-            opened.research.records("deidentify", Study),
-            stage.preprocess_studies,
-            chosen,
-            opened,
-            on_progress=steps.reporter("preprocess", "studies"),
-        )
+        studies = opened.research.records("deidentify", Study)
+        outcomes = stage.preprocess(studies, chosen, opened, on_progress=steps.reporter("preprocess", "studies"))
     cohorts = stage.assemble_cohorts(within_limit(outcomes, chosen.max_quarantined), chosen, opened)
     console.listing(
         [

@@ -7,19 +7,16 @@ it. Thresholds were chosen by benchmarks/burned_in_text.py on one seed and repor
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Sequence
-from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.errors import MedganError
+from medgan.deid.reading import is_clearly_readable, is_readable
+from medgan.deid.sessions import Gray, session
 
-Gray = NDArray[np.uint8]
 Probability = NDArray[np.float32]
 
 DETECTOR = "PP-OCRv6_det_small.onnx"
@@ -115,8 +112,6 @@ def _round(box: Box) -> bool:
 
 
 def _readable(frame: Gray, box: Box) -> bool:
-    from medgan.deid.reading import is_clearly_readable, is_readable
-
     reads = is_clearly_readable if _large(box, frame) else is_readable
     return reads(frame[box.top : box.bottom, box.left : box.right])
 
@@ -172,21 +167,3 @@ def _boxes(probability: Probability, shape: tuple[int, ...]) -> Iterator[tuple[B
             min(shape[1], int(np.ceil((left + width + grow) * scale_x))),
         )
         yield box, score
-
-
-@cache
-def session(name: str) -> Any:
-    """One session a process and model, on one thread: the map over studies is what is parallel."""
-    import onnxruntime
-
-    spec = importlib.util.find_spec("rapidocr")
-    if spec is None or not spec.submodule_search_locations:
-        raise MedganError("text detection needs the package rapidocr; `pip install rapidocr`")
-    model = Path(spec.submodule_search_locations[0]) / "models" / name
-    if not model.is_file():
-        raise MedganError(f"rapidocr does not hold {name}; install rapidocr 3.10")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    options.enable_cpu_mem_arena = False
-    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan.deid import pixels
-from medgan.deid.detect import Box, Gray, find_text, merge
+from medgan.deid.detect import Box, find_text, merge
 from medgan.deid.draft import Draft, Instance, quiet
+from medgan.deid.sessions import Gray
 from medgan.errors import Reason
 
 REDUCED_SIDE = 256

@@ -19,7 +19,8 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels import iter_pixels
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from medgan.deid.detect import Box, Gray
+from medgan.deid.detect import Box
+from medgan.deid.sessions import Gray
 
 PIXEL_TAG = 0x7FE00010
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, PIXEL_TAG)

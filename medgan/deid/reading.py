@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.deid.detect import Gray, session
+from medgan.deid.sessions import Gray, session
 
 RECOGNISER = "PP-OCRv6_rec_small.onnx"
 HEIGHT, LEAST_WIDTH, MOST_WIDTH = 48, 64, 960

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from medgan import parallel
 from medgan.digest import keyed
 from medgan.home import Home
 from medgan.recipes import DeidentifyRecipe, IngestRecipe, PreprocessRecipe, load
@@ -23,19 +22,9 @@ def pictures(address: str, recipe: str, home: Home, *, on_progress: Reporter) ->
     held = home.identified_ledger.inputs(source=keyed(home.pseudonym_key, "source", source.name))
     mine = {row.study_key for row in held}
     deid, grid = load(DeidentifyRecipe, recipe), load(PreprocessRecipe, recipe)
-    outcomes = parallel.in_chunks(
-        [study for study in ingest.pending(home) if study.study_key in mine],
-        deidentify.deidentify_studies,
-        deid,
-        home,
-        on_progress=on_progress("deidentify", "studies"),
-    )
+    waiting = [study for study in ingest.pending(home) if study.study_key in mine]
+    outcomes = deidentify.deidentify(waiting, deid, home, on_progress=on_progress("deidentify", "studies"))
     within_limit(outcomes, deid.max_quarantined)
-    samples = parallel.in_chunks(
-        [study for study in home.research.records("deidentify", Study) if study.study_key in mine],
-        preprocess.preprocess_studies,
-        grid,
-        home,
-        on_progress=on_progress("preprocess", "studies"),
-    )
+    studies = [study for study in home.research.records("deidentify", Study) if study.study_key in mine]
+    samples = preprocess.preprocess(studies, grid, home, on_progress=on_progress("preprocess", "studies"))
     return newest.choose(preprocess.assemble_cohorts(within_limit(samples, grid.max_quarantined), grid, home))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from medgan import digest as digests
+from medgan import parallel
 from medgan.deid.draft import Draft, Written, finish, open_draft, peek
 from medgan.deid.look import look
 from medgan.deid.profile import EDITION
@@ -27,6 +28,25 @@ CHUNK_BYTES, CHUNK_STUDIES = 128 << 20, 64  # held in memory together
 LARGEST_FILE = 2 << 30
 REPORT = "deidentification.json"
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+def deidentify(
+    studies: Sequence[IdentifiedStudy],
+    recipe: DeidentifyRecipe,
+    home: Home,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Study | Quarantined]:
+    """One outcome a study, in order, wide: studies of which nothing is known yet are spread over the workers."""
+    return parallel.in_chunks(
+        studies,
+        deidentify_studies,
+        recipe,
+        home,
+        known=lambda study: _known(study, recipe, home),
+        on_progress=on_progress,
+    )
 
 
 def deidentify_studies(
@@ -40,11 +60,11 @@ def deidentify_studies(
             outcomes[index] = found
         else:
             waiting.append(index)
-    for chunk in _chunks([(index, studies[index]) for index in waiting], home):
-        drafts = [open_draft(files, study.patient_key) for _, study, files in chunk]
+    for chunk in _packed((index, _bytes_of(studies[index], home)) for index in waiting):
+        drafts = [open_draft(files, studies[index].patient_key) for index, files in chunk]
         look(drafts, recipe.ocr_side)
-        for (index, study, _), draft in zip(chunk, drafts, strict=True):
-            outcomes[index] = _settle(study, draft, recipe, home)
+        for (index, _), draft in zip(chunk, drafts, strict=True):
+            outcomes[index] = _settle(studies[index], draft, recipe, home)
     return [outcomes[index] for index in range(len(studies))]
 
 
@@ -65,7 +85,7 @@ def deidentify_folder(
     groups = _groups(src, reasons)
     total = sum(len(files) for files in groups.values()) + sum(reasons.values())
     done = sum(reasons.values())
-    for chunk in _file_chunks(groups, key):
+    for chunk in _packed((_owner(*group, key), _addressed(paths)) for group, paths in groups.items()):
         drafts = [open_draft(files, patient) for patient, files in chunk]
         look(drafts, recipe.ocr_side)
         for draft in drafts:
@@ -181,20 +201,21 @@ def _labels(study: IdentifiedStudy, home: Home) -> dict[str, str]:
     return labels
 
 
-def _chunks(
-    studies: Sequence[tuple[int, IdentifiedStudy]], home: Home
-) -> Iterator[list[tuple[int, IdentifiedStudy, dict[str, bytes]]]]:
-    """Studies with their bytes, as many at once as fit the limits."""
-    chunk: list[tuple[int, IdentifiedStudy, dict[str, bytes]]] = []
+def _bytes_of(study: IdentifiedStudy, home: Home) -> dict[str, bytes]:
+    folder = home.identified.store.path(study.digest) / "instances"
+    return {file.stem: file.read_bytes() for file in sorted(folder.glob("*.dcm"))}
+
+
+def _packed(studies: Iterable[tuple[T, dict[str, bytes]]]) -> Iterator[list[tuple[T, dict[str, bytes]]]]:
+    """Studies with their bytes, as many at once as fit the limits; a very large study still comes whole."""
+    chunk: list[tuple[T, dict[str, bytes]]] = []
     size = 0
-    for index, study in studies:
-        folder = home.identified.store.path(study.digest) / "instances"
-        files = {file.stem: file.read_bytes() for file in sorted(folder.glob("*.dcm"))}
+    for study, files in studies:
         weight = sum(len(data) for data in files.values())
         if chunk and (size + weight > CHUNK_BYTES or len(chunk) >= CHUNK_STUDIES):
             yield chunk
             chunk, size = [], 0
-        chunk.append((index, study, files))
+        chunk.append((study, files))
         size += weight
     if chunk:
         yield chunk
@@ -224,30 +245,17 @@ def _groups(src: Path, reasons: Counter[Reason]) -> dict[tuple[str, str], list[P
     return groups
 
 
-def _file_chunks(
-    groups: Mapping[tuple[str, str], Sequence[Path]], key: bytes
-) -> Iterator[list[tuple[str, dict[str, bytes]]]]:
-    """(patient key, content address -> bytes) for studies; a very large study still comes whole."""
-    chunk: list[tuple[str, dict[str, bytes]]] = []
-    size = 0
-    for (patient, study), paths in groups.items():
-        issuer, _, number = patient.partition("|")
-        if patient:
-            owner = digests.patient_key(key, number, issuer)
-        else:
-            owner = digests.keyed(key, "patient of study", study)[: digests.SUBJECT_DIGITS]
-        files = {}
-        for path in paths:
-            data = path.read_bytes()
-            files[digests.sha256(data)] = data
-        weight = sum(len(data) for data in files.values())
-        if chunk and (size + weight > CHUNK_BYTES or len(chunk) >= CHUNK_STUDIES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append((owner, files))
-        size += weight
-    if chunk:
-        yield chunk
+def _owner(patient: str, study: str, key: bytes) -> str:
+    """The patient key of a group; a study without a patient is a patient of its own."""
+    issuer, _, number = patient.partition("|")
+    if patient:
+        return digests.patient_key(key, number, issuer)
+    return digests.keyed(key, "patient of study", study)[: digests.SUBJECT_DIGITS]
+
+
+def _addressed(paths: Sequence[Path]) -> dict[str, bytes]:
+    files = (path.read_bytes() for path in paths)
+    return {digests.sha256(data): data for data in files}
 
 
 def _write_files(written: Written, dst: Path) -> int:

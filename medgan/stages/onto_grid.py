@@ -182,3 +182,8 @@ def files_between(src: Path, dst: Path) -> list[Path]:
     if not src.is_dir():
         raise SourceError("SRC is not a folder; expected one with DICOM files")
     return sorted(file for file in src.rglob("*") if file.is_file() and not file.is_symlink())
+
+
+def counted(refused: Counter[Reason]) -> str:
+    """The three commonest reasons with their counts, for a message."""
+    return ", ".join(f"{reason.value} ({count})" for reason, count in refused.most_common(3))

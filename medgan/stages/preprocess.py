@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 
 from medgan import digest as digests
+from medgan import parallel
 from medgan.cohort.arrays import PARTS, CohortArrays, read_cohort, write_cohort
 from medgan.cohort.assemble import Rows, assemble
 from medgan.cohort.imported import read_npz
 from medgan.cohort.split import side
 from medgan.dicom.read import Plane, read_planes
-from medgan.errors import CorruptArtefact, Reason, SourceError, StudyRejected, UsageError
+from medgan.errors import CorruptArtefact, SourceError, StudyRejected, UsageError
 from medgan.home import Home
 from medgan.recipes import PreprocessRecipe
 from medgan.records import Cohort, Quarantined, Sample, Study
-from medgan.stages.onto_grid import Picture, Pictures, files_between, pictures_of, pictures_of_planes
+from medgan.stages.onto_grid import Picture, Pictures, counted, files_between, pictures_of, pictures_of_planes
 from medgan.stages.rejections import quarantined
 from medgan.volume.crop import inside_square, pad_square
 from medgan.volume.resample import resize, resize_depth
@@ -31,6 +32,24 @@ VERSION = 1  # bump when the same study and recipe should give another Sample
 STAGE, ASSEMBLE = "preprocess", "assemble"
 SEALERS = 8
 logger = logging.getLogger(__name__)
+
+
+def preprocess(
+    studies: Sequence[Study],
+    recipe: PreprocessRecipe,
+    home: Home,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Sample | Quarantined]:
+    """One outcome a study, in order, wide: studies of which nothing is known yet are spread over the workers."""
+    return parallel.in_chunks(
+        studies,
+        preprocess_studies,
+        recipe,
+        home,
+        known=lambda study: _known(study, recipe, home),
+        on_progress=on_progress,
+    )
 
 
 def preprocess_study(study: Study, recipe: PreprocessRecipe, home: Home) -> Sample:
@@ -58,16 +77,15 @@ def preprocess_study(study: Study, recipe: PreprocessRecipe, home: Home) -> Samp
 
 def preprocess_studies(studies: Sequence[Study], recipe: PreprocessRecipe, home: Home) -> list[Sample | Quarantined]:
     """One outcome a study, in order; what was rejected under the same recipe before is not tried again."""
-    ledger = home.research.ledger
 
     def outcome(study: Study) -> Sample | Quarantined:
-        key = sample_key(study, recipe, home)
-        if reason := ledger.set_aside_reason(study.study_key, STAGE, key):
-            return Quarantined(study_key=study.study_key, stage=STAGE, reason=reason)
+        if found := _known(study, recipe, home):
+            return found
         try:
             return preprocess_study(study, recipe, home)
         except StudyRejected as error:
             logger.info("set aside: %s", error)
+            key, ledger = sample_key(study, recipe, home), home.research.ledger
             return quarantined(error, study_key=study.study_key, stage=STAGE, key=key, ledger=ledger)
 
     # small studies wait for the disk far longer than they compute; threads let their syncs be grouped
@@ -128,7 +146,7 @@ def preprocess_folder(src: Path, dst: Path, recipe: PreprocessRecipe) -> dict[st
         for picture in made.pictures:
             rows[picture.group].append((key, picture))
     if not rows:
-        raise SourceError(f"no usable picture in {len(files)} files; {_counted(refused) or 'nothing was found'}")
+        raise SourceError(f"no usable picture in {len(files)} files; {counted(refused) or 'nothing was found'}")
     dst.mkdir(parents=True, exist_ok=True)
     for group, some in rows.items():
         first = some[0][1]
@@ -149,6 +167,14 @@ def preprocess_folder(src: Path, dst: Path, recipe: PreprocessRecipe) -> dict[st
     }
     (dst / "report.json").write_bytes(digests.canonical(report))
     return report
+
+
+def _known(study: Study, recipe: PreprocessRecipe, home: Home) -> Sample | Quarantined | None:
+    key = sample_key(study, recipe, home)
+    if found := home.research.made(key, Sample):
+        return found
+    reason = home.research.ledger.set_aside_reason(study.study_key, STAGE, key)
+    return Quarantined(study_key=study.study_key, stage=STAGE, reason=reason) if reason else None
 
 
 def _write_sample(folder: Path, study: Study, found: Pictures, labels: dict[str, str]) -> Sample:
@@ -327,7 +353,3 @@ def _by_study(planes: Sequence[Plane]) -> list[tuple[str, list[Plane]]]:
         patient = str(studies[uid][0].pixels.header.get("PatientID", "") or uid)
         numbered.append((f"{numbers.setdefault(patient, len(numbers) + 1):032x}", studies[uid]))
     return numbered
-
-
-def _counted(refused: Counter[Reason]) -> str:
-    return ", ".join(f"{reason.value} ({count})" for reason, count in refused.most_common(3))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,12 @@ def release(
     (`report_file`). Raises CorruptArtefact for damaged evidence, ConnectionError when the registry is away
     (called again, it goes on where it stopped).
     """
-    case = _case(scorecard, synthetic, checkpoint, recipe, home, limits, lineage)
+    for digest in (scorecard.digest, synthetic.digest, checkpoint.digest):
+        home.research.store.verify(digest)
+    card = _card(scorecard, home)
+    verdict = _verdict(card, _strangers(scorecard, synthetic, checkpoint, card, home), limits)
+    counts = {**bundling.ancestry(checkpoint, home), **(lineage or {})}
+    case = Case(scorecard, synthetic, checkpoint, card, verdict, recipe, limits, counts)
     if case.verdict.answer != "accept":
         report = _reported(case, home)
         return _refused(case, report, home)
@@ -63,18 +68,7 @@ def report_file(made: Release, home: Home) -> Path:
     raise CorruptArtefact("this release has no report in the research zone; run `medgan release` again")
 
 
-def _case(
-    scorecard: Scorecard,
-    synthetic: Cohort,
-    checkpoint: Checkpoint,
-    recipe: ReleaseRecipe,
-    home: Home,
-    limits: EvaluateRecipe,
-    lineage: Mapping[str, float | None] | None,
-) -> Case:
-    for digest in (scorecard.digest, synthetic.digest, checkpoint.digest):
-        home.research.store.verify(digest)
-    card = _card(scorecard, home)
+def _verdict(card: dict[str, Any], strangers: Sequence[str], limits: EvaluateRecipe) -> Verdict:
     verdict = judge(
         card,
         min_coverage=limits.min_coverage,
@@ -83,12 +77,9 @@ def _case(
         smallest_leak=limits.smallest_leak,
         max_epsilon=limits.max_epsilon,
     )
-    strangers = _strangers(scorecard, synthetic, checkpoint, card, home)
-    if strangers:
-        answer = max(verdict.answer, "inconclusive", key=SEVERITY.__getitem__)
-        verdict = Verdict(answer, (*strangers, *verdict.reasons))
-    counts = {**bundling.ancestry(checkpoint, home), **(lineage or {})}
-    return Case(scorecard, synthetic, checkpoint, card, verdict, recipe, limits, counts)
+    if not strangers:
+        return verdict
+    return Verdict(max(verdict.answer, "inconclusive", key=SEVERITY.__getitem__), (*strangers, *verdict.reasons))
 
 
 def _card(scorecard: Scorecard, home: Home) -> dict[str, Any]:

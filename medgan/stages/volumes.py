@@ -14,7 +14,7 @@ from medgan.dicom.body_parts import folded
 from medgan.dicom.read import read_planes, values
 from medgan.dicom.series import Stack, sort_planes
 from medgan.errors import SourceError, StudyRejected
-from medgan.stages.onto_grid import files_between, in_hu
+from medgan.stages.onto_grid import counted, files_between, in_hu
 from medgan.volume.geometry import Volume, reoriented
 from medgan.volume.intensity import grey
 from medgan.volume.resample import resample, shape_at
@@ -42,7 +42,9 @@ def preprocess_volumes(src: Path, dst: Path, *, spacing_mm: float) -> dict[str, 
         there = reoriented(volume)
         rows.append(_write(dst / f"{len(rows):04d}.zarr", resample(there, shape_at(there.geometry, spacing_mm)), stack))
     if not rows:
-        raise SourceError(f"no volume in {len(files)} files; refused: {len(files)} files or series")
+        raise SourceError(
+            f"no volume in {len(files)} files; {len(found.films)} single pictures, refused: {counted(refused) or 'none'}"
+        )
     report = {
         "files": len(files),
         "volumes": rows,

@@ -24,6 +24,35 @@ def test_progress_is_told_to_the_end() -> None:
     assert told == [(4, 10), (8, 10), (10, 10)]
 
 
+def test_what_is_known_is_sent_to_no_worker_and_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
+    sent: list[int] = []
+
+    def negated(items: list[int]) -> list[int]:
+        sent.extend(items)
+        return [-item for item in items]
+
+    monkeypatch.setenv("MEDGAN_DASK", "serial")
+    found = parallel.in_chunks(
+        list(range(10)),
+        negated,
+        size=4,
+        known=lambda item: 0 if item % 2 else None,
+        on_progress=lambda done, total: told.append((done, total)),
+    )
+    assert found == [0, 0, -2, 0, -4, 0, -6, 0, -8, 0] and sent == [0, 2, 4, 6, 8]
+    assert told == [(5, 10), (9, 10), (10, 10)]
+
+
+def test_where_all_is_known_no_cluster_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDGAN_DASK", "tcp://127.0.0.1:1")  # nobody answers there
+    told: list[tuple[int, int]] = []
+    found = parallel.in_chunks(
+        list(range(80)), pids, known=lambda item: item, on_progress=lambda done, total: told.append((done, total))
+    )
+    assert found == list(range(80)) and told == [(80, 80)]
+
+
 def test_batches_are_few_and_lose_nothing() -> None:
     for n in (0, 1, 63, 64, 65, 1024, 1025, 12_000):
         found = list(parallel.batches(list(range(n))))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from medgan.deid.detect import Gray, find_text
+from medgan.deid.detect import find_text
+from medgan.deid.sessions import Gray
 
 
 def film(side: int, seed: int) -> Gray:
