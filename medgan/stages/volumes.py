@@ -43,7 +43,7 @@ def preprocess_volumes(src: Path, dst: Path, *, spacing_mm: float) -> dict[str, 
         rows.append(_write(dst / f"{len(rows):04d}.zarr", resample(there, shape_at(there.geometry, spacing_mm)), stack))
     if not rows:
         raise SourceError(
-            f"no volume in {len(files)} files; {len(found.films)} single pictures, refused: {counted(refused) or 'none'}"
+            f"no volume in {len(files)} files; {len(found.films)} films, refused: {counted(refused) or 'none'}"
         )
     report = {
         "files": len(files),

@@ -38,5 +38,5 @@ def test_padding_holds_air_and_does_not_bleed(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_volume_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "src", [film("f", np.eye(8, dtype=np.uint8))])
-    with pytest.raises(SourceError, match="no volume in 1 files; 1 single pictures, refused: none"):
+    with pytest.raises(SourceError, match="no volume in 1 files; 1 films, refused: none"):
         preprocess_volumes(tmp_path / "src", tmp_path / "dst", spacing_mm=1.0)
