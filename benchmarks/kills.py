@@ -1,6 +1,6 @@
 """Kill -9 in the middle of each stage, run again, and compare every digest with an undisturbed run.
 
-    .venv/bin/python benchmarks/kills.py [--patients 60] [--seed 0] [--work FOLDER]
+    ./run bench kills [--patients 60] [--seed 0] [--work FOLDER]
 
 Image budgets only, so that everything DESIGN binds by digest must be the same. Prints one row a stage: when the
 process was killed, what the second run said, and whether the digests of all live artefacts are equal.

@@ -1,7 +1,7 @@
 """How often the privacy gate raises a false alarm, and how often it sees a planted leak.
 
-    python benchmarks/privacy_gate.py                         made-up chest films
-    python benchmarks/privacy_gate.py --films FILE.npz        images, labels, patient_ids: real films
+    ./run bench privacy_gate                         made-up chest films
+    ./run bench privacy_gate --films FILE.npz        images, labels, patient_ids: real films
 
 Each split draws the patients anew into release (other patients' films, as an honest generator of perfect quality
 would give), train, audit and fresh. Rates come with two-sided 95 % Clopper-Pearson intervals.
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "tests" / "medgan" / "cohort")]
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "medgan" / "cohort"))
 
 from toy_chest import chest_films  # noqa: E402
 
