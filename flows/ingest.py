@@ -20,9 +20,9 @@ def ingest(source: str = "", recipe: str = "demo") -> list[Intake]:
     """Take in one named source, or every known one, and de-identify what waits."""
     home = Home.create()
     wanted = [source] if source else sorted(known_sources.everything(home.root / "identified"))
-    intakes = [take_in(name, load(IngestRecipe, recipe)) for name in wanted]
+    states = [take_in(name, load(IngestRecipe, recipe), return_state=True) for name in wanted]
     deid = load(DeidentifyRecipe, recipe)
     waiting = stage.pending(home)
     outcomes = deidentify_batch.map(list(parallel.batches(waiting)), unmapped(deid), unmapped(len(waiting))).result()
     within_limit([outcome for batch in outcomes for outcome in batch], deid.max_quarantined)
-    return intakes
+    return [state.result() for state in states]  # a source that failed is told when the others are done

@@ -29,10 +29,12 @@ class Steps(logging.Handler):
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),
             TimeElapsedColumn(),
+            TextColumn("{task.fields[pace]}"),
             console=err,
         )
         self.tasks: dict[str, Any] = {}
         self.told: dict[str, float] = {}
+        self.begun: dict[str, tuple[float, int]] = {}  # stage -> when it was first shown, and how far it was then
         self.parts: dict[str, dict[str, int]] = {}
 
     def __enter__(self) -> Steps:
@@ -56,17 +58,38 @@ class Steps(logging.Handler):
             self.show(stage, min(total, sum(parts.values())), total, unit)
 
     def show(self, stage: str, done: int, total: int, unit: str) -> None:
+        pace = self._pace(stage, done, total)
         if err.is_terminal:
             if stage not in self.tasks:
-                self.tasks[stage] = self.bars.add_task(stage, total=total, unit=unit)
-            self.bars.update(self.tasks[stage], completed=done, total=total)
+                self.tasks[stage] = self.bars.add_task(stage, total=total, unit=unit, pace="")
+            self.bars.update(self.tasks[stage], completed=done, total=total, pace=pace)
         elif done >= total or time.monotonic() - self.told.get(stage, 0.0) >= PLAIN_EVERY_S:
             self.told[stage] = time.monotonic()
-            err.print(f"{stage}: {done} of {total} {unit}", highlight=False)
+            err.print(f"{stage}: {done} of {total} {unit}{', ' if pace else ''}{pace}", highlight=False)
+
+    def _pace(self, stage: str, done: int, total: int) -> str:
+        """How fast, and how long it will take still at this pace; nothing in the first second, or for what was done."""
+        now = time.monotonic()
+        at, start = self.begun.setdefault(stage, (now, done))
+        if now - at < 1 or done <= start:
+            return ""
+        rate = (done - start) / (now - at)
+        each = f"{rate:.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
+        return f"{each}, {_duration((total - done) / rate)} left" if done < total else each
 
     def reporter(self, stage: str, unit: str) -> Callable[[int, int], None]:
         """An `on_progress(done, total)` for a stage called without Prefect."""
         return lambda done, total: self.show(stage, done, total, unit)
+
+
+def _duration(seconds: float) -> str:
+    """7 s, 3 min 20 s, 2 h 05 min"""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def note(text: str) -> None:

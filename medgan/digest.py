@@ -48,6 +48,11 @@ def patient_key(secret: bytes, patient_id: str, issuer: str = "") -> str:
     return keyed(secret, "patient", f"{issuer.strip()}|{patient_id.strip()}")[:SUBJECT_DIGITS]
 
 
+def id_key(secret: bytes, patient_id: str) -> str:
+    """The keyed hash of a Patient ID alone, whoever issued it: 32 hex digits."""
+    return keyed(secret, "patient id", patient_id.strip())[:SUBJECT_DIGITS]
+
+
 def study_key(secret: bytes, study_instance_uid: str) -> str:
     """The pseudonym of a study: 32 hex digits."""
     return keyed(secret, "study", study_instance_uid.strip())[:SUBJECT_DIGITS]

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     UNSUPPORTED_PHOTOMETRIC = "unsupported_photometric"
     DECODE_FAILED = "decode_failed"
     UNREADABLE_PICTURE = "unreadable_picture"
+    WRONG_STUDY = "wrong_study"  # an archive sent it with a study that it says it is not of
     COMPANION = "companion"  # a mask, overlay or thumbnail that stands beside the images
     # de-identification
     TEXT_UNCLEAR = "text_unclear"  # could not look for burned-in text

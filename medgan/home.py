@@ -10,6 +10,7 @@ A Home travels to other processes as its path.
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -106,6 +107,23 @@ class Home:
             with writable():
                 write_durably(root / "research" / "keys" / "cohort", secrets.token_hex(KEY_BYTES).encode(), mode=0o600)
         return home
+
+    @property
+    def inbox(self) -> Path:
+        """Where pushed files wait."""
+        return self.root / "identified" / "inbox"
+
+    def has_room(self) -> bool:
+        """Whether the disk has more room than the reserve for ledgers and checkpoints."""
+        return shutil.disk_usage(self.root).free > settings().reserve_bytes
+
+    def require_room(self) -> None:
+        """Raises HomeError below the reserve: nothing more is taken in then."""
+        if not self.has_room():
+            raise HomeError(
+                "the disk of the home folder has less room than its reserve (MEDGAN_RESERVE_GIB), so nothing more is "
+                "taken in; free some and run again: what waits is not lost"
+            )
 
     @cached_property
     def pseudonym_key(self) -> bytes:

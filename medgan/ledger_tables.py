@@ -20,10 +20,43 @@ inputs = sa.Table(
     sa.Column("size", sa.BigInteger, nullable=False),
     sa.Column("state", sa.String, nullable=False, index=True),
     sa.Column("reason", sa.String),
-    sa.Column("instance_key", sa.String, index=True),  # keyed hash of the SOP Instance UID
+    sa.Column("content", sa.String),  # sha256 of the data set without preamble and file meta
+    sa.Column("instance_key", sa.String),  # keyed hash of the SOP Instance UID
     sa.Column("study_key", sa.String, index=True),
     sa.Column("patient_key", sa.String, index=True),
+    sa.Column("id_key", sa.String, index=True),  # keyed hash of the Patient ID alone, whoever issued it
     sa.Column("seen_at", sa.Float, nullable=False),
+)
+# with the state, or a planner without statistics goes through everything that is in this state
+sa.Index("inputs_instance_state", inputs.c.instance_key, inputs.c.state)
+cursors = sa.Table(
+    "cursors",
+    meta,
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("cursor", sa.String, nullable=False),  # of the source's own change log; "" where it has none
+    sa.Column("polled_at", sa.Float, nullable=False),
+    sa.Column("whole_at", sa.Float, nullable=False),  # when everything it holds was last compared
+)
+holdings = sa.Table(  # what an archive holds, a row a study; only in the identified zone
+    "holdings",
+    meta,
+    sa.Column("source", sa.String, primary_key=True),
+    sa.Column("place", sa.String, primary_key=True),  # study_key
+    sa.Column("address", sa.String, nullable=False),  # Study Instance UID, to fetch it by
+    sa.Column("stamp", sa.String, nullable=False),
+    sa.Column("expected", sa.Integer),  # instances, where the archive tells
+    sa.Column("changed_at", sa.Float, nullable=False),  # when it last changed, by this machine's clock
+    sa.Column("settled", sa.Boolean, nullable=False),  # the archive says that nothing more is coming
+    sa.Column("taken", sa.String),  # the stamp that was taken in
+    sa.Column("taken_at", sa.Float),
+    sa.Column("owed", sa.Boolean, nullable=False),
+)
+# a poll asks only for what is owed: a part of the index that stays small however large the archive
+sa.Index(
+    "holdings_owed",
+    *(holdings.c.source, holdings.c.changed_at, holdings.c.place),
+    sqlite_where=sa.text("owed = 1"),  # word for word as queries have it, or SQLite does not use it
+    postgresql_where=holdings.c.owed,
 )
 artefacts = sa.Table(
     "artefacts",
@@ -33,7 +66,7 @@ artefacts = sa.Table(
     sa.Column("stage", sa.String, nullable=False, index=True),
     sa.Column("subject", sa.String, nullable=False, index=True),  # study_key, or "" for what spans studies
     sa.Column("record", sa.Text, nullable=False),  # the stage's record as JSON
-    sa.Column("state", sa.String, nullable=False),  # live, superseded, withdrawn
+    sa.Column("state", sa.String, nullable=False),  # live, partial, superseded, withdrawn
     sa.Column("made_at", sa.Float, nullable=False),
 )
 parents = sa.Table(
@@ -65,6 +98,21 @@ tombstones = sa.Table(
     sa.Column("why", sa.String, nullable=False),  # withdrawn, opted_out
     sa.Column("made_at", sa.Float, nullable=False),
 )
+aliases = sa.Table(  # merged patients: pseudonyms only, in both zones
+    "aliases",
+    meta,
+    sa.Column("patient_key", sa.String, primary_key=True),
+    sa.Column("into", sa.String, nullable=False, index=True),
+    sa.Column("made_at", sa.Float, nullable=False),
+)
+requests = sa.Table(  # what the house owes: a retraining, say
+    "requests",
+    meta,
+    sa.Column("kind", sa.String, primary_key=True),
+    sa.Column("subject", sa.String, primary_key=True),
+    sa.Column("made_at", sa.Float, nullable=False),
+    sa.Column("done_at", sa.Float),
+)
 looks = sa.Table(
     "looks",
     meta,
@@ -91,7 +139,9 @@ def sqlite_durable(connection: Any, _: Any) -> None:
 
 
 def sqlite_begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    """Who will write takes the lock at once (or two would wait for each other); who reads needs none."""
+    reads = connection.get_execution_options().get("reads_only")
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def slices(values: list[str]) -> Iterator[list[str]]:

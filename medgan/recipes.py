@@ -26,6 +26,13 @@ class IngestRecipe(Recipe):
     max_bytes: int = Field(2 << 30, gt=0, description="largest single input")
     max_ratio: float = Field(200.0, gt=1, description="largest expansion of a compressed input")
     max_quarantined: float = Field(1.0, ge=0, le=1, description="share of inputs that may be quarantined")
+    max_seconds: float = Field(60.0, gt=0, description="time to read one input, before what its size needs")
+    max_memory: int = Field(1 << 30, ge=1 << 28, description="memory of a process that reads inputs, bytes")
+    stability_s: float = Field(300.0, ge=0, description="seconds without change before a study is taken in")
+    patience_s: float = Field(86_400.0, ge=0, description="seconds to wait for images that an archive announced")
+    reconcile_s: float = Field(86_400.0, ge=0, description="seconds between comparisons with all an archive holds")
+    refetch_s: float = Field(0.0, ge=0, description="seconds until a study is fetched again unasked; 0: never")
+    max_gone: float = Field(0.1, ge=0, le=1, description="share of an archive's studies that may vanish at once")
 
 
 class DeidentifyRecipe(Recipe):

@@ -37,8 +37,11 @@ class Intake(Record):
     """What one ingestion found: every input counted once, by state and by reason."""
 
     batch: str  # keyed digest of what was seen
-    states: dict[str, int]  # received, ingested, duplicate, conflict, quarantined, refused
+    states: dict[str, int]  # received, ingested, duplicate, conflict, quarantined, refused; unchanged
     reasons: dict[Reason, int]
+    superseded: int = 0  # earlier inputs that a correction, or a deletion at their source, has overtaken
+    gone: int = 0  # studies that their archive does not hold any more
+    waiting: int = 0  # studies that may still be arriving: a later run takes them in
     studies: tuple[IdentifiedStudy, ...] = ()  # new or changed by this ingestion
 
 

@@ -17,6 +17,7 @@ class Settings:
     research_url: str  # ledger of the research zone
     tracking_uri: str  # MLflow; "" SQLite in the home folder
     prefect_api: str  # "" an embedded server
+    reserve_bytes: int  # room on the home's disk that intake leaves to ledgers and checkpoints
 
 
 def settings() -> Settings:
@@ -29,6 +30,7 @@ def settings() -> Settings:
         research_url=get("MEDGAN_RESEARCH_URL", ""),
         tracking_uri=get("MEDGAN_TRACKING_URI", ""),
         prefect_api=get("PREFECT_API_URL", ""),
+        reserve_bytes=int(float(get("MEDGAN_RESERVE_GIB") or 2) * 2**30),
     )
 
 

@@ -16,7 +16,8 @@ import shutil
 import socket
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from medgan import digest as digests
 from medgan.errors import CorruptArtefact, HomeError
 
 MANIFEST = "manifest.json"
+SYNCS = 16
 
 
 class Store:
@@ -78,17 +80,26 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def seal(self, folder: Path, kind: str, meta: dict[str, Any] | None = None) -> str:
-        """Make `folder` (from staging) an artefact; returns its digest. Sealing the same bytes twice is one."""
+    def seal(
+        self,
+        folder: Path,
+        kind: str,
+        meta: dict[str, Any] | None = None,
+        *,
+        hashed: Mapping[str, str] | None = None,
+    ) -> str:
+        """Make `folder` (from staging) an artefact; returns its digest. Sealing the same bytes twice is one.
+
+        hashed: file (posix path in the folder) -> sha256, where the caller has it from reading these very files.
+        """
+        hashed = hashed or {}
         files = {}
         with writable():
-            for file in sorted(p for p in folder.rglob("*") if p.is_file()):
-                with file.open("rb") as handle:
-                    os.fsync(handle.fileno())
-                files[file.relative_to(folder).as_posix()] = {
-                    "sha256": digests.sha256_file(file),
-                    "size": file.stat().st_size,
-                }
+            found = sorted(p for p in folder.rglob("*") if p.is_file())
+            _sync_files(found)
+            for file in found:
+                name = file.relative_to(folder).as_posix()
+                files[name] = {"sha256": hashed.get(name) or digests.sha256_file(file), "size": file.stat().st_size}
             manifest = {"kind": kind, "files": files, "meta": meta or {}}
             digest = self._digest(manifest)
             target = self._address(digest)
@@ -186,6 +197,17 @@ def alive(pid: int) -> bool:
 def private(path: Path) -> bool:
     """Whether only its owner can read or write `path`."""
     return not stat.S_IMODE(path.stat().st_mode) & 0o077
+
+
+def _sync_files(files: Sequence[Path]) -> None:
+    """Many at a time: a journal settles what waits together, ten times faster than one after the other."""
+    with ThreadPoolExecutor(SYNCS) as pool:
+        list(pool.map(_sync_file, files))
+
+
+def _sync_file(file: Path) -> None:
+    with file.open("rb") as handle:
+        os.fsync(handle.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -8,8 +8,8 @@ from medgan import known_sources
 from medgan.home import Home
 from medgan.recipes import IngestRecipe
 from medgan.records import Intake
-from medgan.sources.source import open_source
 from medgan.stages import ingest as stage
+from medgan.stages.places import opened
 from tasks.policies import PER_BATCH
 from tasks.progress import reported
 
@@ -19,5 +19,5 @@ def take_in(source: str, recipe: IngestRecipe) -> Intake:
     """Ingest one source, given by its name in the settings of the identified zone."""
     home = Home.create()
     address, labels = known_sources.recall(home.root / "identified", source)
-    with reported("ingest", "inputs") as report:
-        return stage.ingest(open_source(address, labels=labels), recipe, home, on_progress=report)
+    with reported("ingest", "inputs") as report, opened(address, home, labels=labels) as place:
+        return stage.ingest(place, recipe, home, on_progress=report)

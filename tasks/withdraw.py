@@ -12,6 +12,9 @@ from tasks.policies import PER_BATCH
 
 @task(**PER_BATCH)
 def forget(list_name: str) -> Withdrawal:
-    """`list_name`: NAME of identified/withdrawals/NAME.txt; no parameter ever names a patient."""
+    """`list_name`: NAME of identified/withdrawals/NAME.txt; no parameter ever names a patient.
+
+    Tried again while the registry is away: what was erased by then is not erased twice.
+    """
     home = Home.create()
     return stage.withdraw(stage.listed(list_name, home), home)

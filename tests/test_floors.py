@@ -20,9 +20,14 @@ DOORS = {
     "prefect": ("flows", "tasks"),
     "dask": ("medgan.parallel",),
     "distributed": ("medgan.parallel",),
-    "sqlalchemy": ("medgan.ledger", "medgan.ledger_tables", "medgan.registry.tracking", "medgan.registry.models"),
+    "sqlalchemy": (
+        *("medgan.ledger", "medgan.ledger_base", "medgan.ledger_inputs", "medgan.ledger_leases"),
+        *("medgan.ledger_people", "medgan.ledger_tables", "medgan.registry.tracking", "medgan.registry.models"),
+    ),
     "mlflow": ("medgan.registry",),
     "pydicom": ("medgan.dicom", "medgan.deid", "medgan.sources", "medgan.phantom"),
+    "pynetdicom": ("medgan.sources",),
+    "requests": ("medgan.sources",),
     "torch": ("medgan.gan", "medgan.analysis", "medgan.cohort"),
     "zarr": ("medgan.store", "medgan.gan.data", "medgan.cohort.arrays"),
 }
@@ -104,13 +109,13 @@ def test_the_command_line_imports_flows_only_when_called() -> None:
 
 
 def test_identified_studies_are_known_to_two_stages_only() -> None:
-    """Zone one's record is imported by its own stages, their tasks and nothing else."""
+    """Zone one's record is imported by its own two stages (ingest settles at its desk), their task and nothing else."""
     known = {
         module
         for module, path in modules()
         if any(name == "medgan.records.IdentifiedStudy" for name, _ in imported(path))
     }
-    assert known == {"medgan.stages.ingest", "medgan.stages.deidentify", "tasks.deidentify"}
+    assert known == {"medgan.stages.desk", "medgan.stages.ingest", "medgan.stages.deidentify", "tasks.deidentify"}
 
 
 def test_files_and_names_stay_small_and_plain() -> None:

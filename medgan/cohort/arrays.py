@@ -149,6 +149,18 @@ def read_cohort(path: Path) -> CohortArrays:
     )
 
 
+def read_owners(path: Path) -> list[tuple[str, int]]:
+    """Patient key and part of the split of every image, without the images. Raises CorruptArtefact."""
+    try:
+        group = zarr.open_group(path, mode="r")
+        keys, split = (np.asarray(group[name][:]) for name in ("patient_key", "split"))  # type: ignore[index]
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise CorruptArtefact(
+            f"a cohort's Zarr store is damaged or not one ({type(error).__name__}); run `medgan doctor --repair`"
+        ) from None
+    return [(row.tobytes().hex(), int(side)) for row, side in zip(keys, split, strict=True)]
+
+
 def _packed(keys: NDArray[np.str_]) -> NDArray[np.uint8]:
     """Hex keys of up to 32 digits as bytes [N, 16]; an empty key as zeros."""
     return np.frombuffer(bytes.fromhex("".join(str(key).ljust(32, "0") for key in keys)), np.uint8).reshape(-1, 16)

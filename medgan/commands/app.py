@@ -28,6 +28,13 @@ LabelsOption = Annotated[
     Path | None, typer.Option("--labels", help="CSV with the columns file, label and, if known, patient_id.")
 ]
 
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        help="Folder, zip, tar, DICOMDIR or file; dicomweb+https://HOST/PATH, dimse://AE@HOST:PORT, or inbox://."
+    ),
+]
+
 
 def open_home(home: Path | None) -> Any:
     """The home folder, made when new; says so when it made a key."""

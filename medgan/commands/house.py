@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ from typing import Annotated
 import typer
 
 from medgan import console
-from medgan.commands.app import HomeOption, JsonOption, LabelsOption, RecipeOption, app, open_home
+from medgan.commands.app import HomeOption, JsonOption, LabelsOption, RecipeOption, SourceArgument, app, open_home
 from medgan.errors import MedganError, UsageError
 
 
@@ -108,56 +107,18 @@ def doctor(
 
 @app.command()
 def plan(
-    source: Annotated[str, typer.Argument(help="Folder, zip or tar; DICOM or pictures.")],
+    source: SourceArgument,
     home: HomeOption = None,
     labels: LabelsOption = None,
     json: JsonOption = False,
 ) -> None:
     """What a run would take in and the room it needs, before it starts."""
-    from medgan.sources.source import open_source
+    from medgan.stages.places import opened
     from medgan.stages.plan import plan as look
 
-    console.answer(look(open_source(source, labels=labels), open_home(home)), as_json=json)
-
-
-@app.command()
-def quarantine(
-    action: Annotated[str, typer.Argument(help="list, show, retry or drop.")],
-    subject: Annotated[str, typer.Argument(help="Study key, for show, retry and drop.")] = "",
-    home: HomeOption = None,
-    json: JsonOption = False,
-) -> None:
-    """What was set aside, by keyed study and reason; retry lets a study be tried again, drop keeps it out."""
-    from medgan.stages import quarantine as stage
-
-    actions = {"show": stage.find, "retry": stage.retry, "drop": stage.drop}
-    if action != "list" and action not in actions:
-        raise UsageError(f"no such action {action!r}; there are list, show, retry and drop")
-    opened = open_home(home)
-    if action == "list":
-        rows = stage.inputs(opened) + stage.studies(opened)
-        console.listing(rows, as_json=json, empty="nothing is set aside")
-    else:
-        console.listing(actions[action](opened, subject), as_json=json)
-
-
-@app.command()
-def withdraw(
-    patient_file: Annotated[Path, typer.Option(help="One id a line, or id, tab, issuer; - reads standard input.")],
-    home: HomeOption = None,
-    json: JsonOption = False,
-) -> None:
-    """Erase patients: originals, de-identified copies, samples, cohorts; tombstones; what must be retrained.
-
-    Moving the registry's alias and asking for retraining by itself come later (see docs).
-    """
-    from medgan.stages import withdraw as stage
-
-    try:
-        data = sys.stdin.buffer.read() if str(patient_file) == "-" else patient_file.read_bytes()
-    except OSError:
-        raise UsageError("the patient file cannot be read") from None
-    console.answer(stage.withdraw(stage.patient_ids(data), open_home(home)).model_dump(), as_json=json)
+    house = open_home(home)
+    with opened(source, house, labels=labels) as place:
+        console.answer(look(place, house), as_json=json)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from medgan import console
-from medgan.commands.app import HomeOption, JsonOption, LabelsOption, RecipeOption, app, open_home
+from medgan.commands.app import HomeOption, JsonOption, LabelsOption, RecipeOption, SourceArgument, app, open_home
 from medgan.errors import Refused
 
 
@@ -36,7 +36,7 @@ def demo(
 
 @app.command()
 def run(
-    source: Annotated[str, typer.Argument(help="Folder, zip or tar; DICOM, or PNG, JPEG or NIfTI with labels.")],
+    source: SourceArgument,
     home: HomeOption = None,
     recipe: RecipeOption = "demo",
     labels: LabelsOption = None,
@@ -49,14 +49,14 @@ def run(
 def _whole_road(home: Any, address: str, labels: Path | None, recipe: str, as_json: bool) -> None:
     from medgan import known_sources
     from medgan.recipes import STAGES, load
-    from medgan.sources.source import open_source
+    from medgan.stages.places import open_place
     from medgan.stages.release import report_file
     from medgan.stages.summary import summary
 
     for kind in STAGES:
         load(kind, recipe)  # an impossible recipe fails before a server is started
     address = address if "://" in address else str(Path(address).absolute())
-    open_source(address, labels=labels)  # so does a source that is not there
+    open_place(address, home, labels=labels)  # so does a source that is not there
     name = known_sources.remember(home.root / "identified", address, labels, secret=home.pseudonym_key)
     with console.Steps():
         from flows.local import whole_road

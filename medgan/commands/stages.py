@@ -8,35 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from medgan import console
-from medgan.commands.app import HomeOption, JsonOption, LabelsOption, RecipeOption, app, open_home, recipe_of, seconds
+from medgan.commands.app import HomeOption, JsonOption, RecipeOption, app, open_home, recipe_of, seconds
 from medgan.errors import Refused, UsageError
-
-
-@app.command()
-def ingest(
-    source: Annotated[str, typer.Argument(help="Folder, zip or tar; DICOM or pictures.")],
-    home: HomeOption = None,
-    labels: LabelsOption = None,
-    recipe: RecipeOption = "demo",
-    report: Annotated[Path | None, typer.Option(help="CSV of every input: sha256, state, reason.")] = None,
-    json: JsonOption = False,
-) -> None:
-    """Take in a source: every input counted once, as ingested, duplicate, conflict or quarantined."""
-    from medgan.recipes import IngestRecipe, load
-    from medgan.sources.source import open_source
-    from medgan.stages import ingest as stage
-
-    opened = open_home(home)
-    with console.Steps() as steps:
-        intake = stage.ingest(
-            open_source(source, labels=labels),
-            load(IngestRecipe, recipe),
-            opened,
-            on_progress=steps.reporter("ingest", "inputs"),
-        )
-    if report is not None:
-        stage.report(opened, report)
-    console.answer({**intake.states, "quarantined, why": intake.reasons, "studies": len(intake.studies)}, as_json=json)
 
 
 @app.command()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import re
-import struct
 import warnings
 from dataclasses import dataclass
 
@@ -17,21 +15,13 @@ from pydicom.uid import UID as PydicomUID
 from pydicom.uid import UID_dictionary
 from pydicom.valuerep import TEXT_VR_DELIMS
 
-from medgan.dicom import structure
-from medgan.dicom.structure import DEFLATED, EXPLICIT, IMPLICIT, Structure
+from medgan.dicom import declared, structure
+from medgan.dicom.structure import DEFLATED, EXPLICIT, IMPLICIT, PRIVATE_IMPLICIT, Bytes, Structure
 from medgan.errors import InputRejected, Reason
 
 SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E
 CHARACTER_SET, MODALITY, PATIENT_ID, ISSUER = 0x00080005, 0x00080060, 0x00100020, 0x00100021
-SAMPLES, PHOTOMETRIC, FRAMES, ROWS, COLUMNS, ALLOCATED, STORED = (
-    0x00280002,
-    0x00280004,
-    0x00280008,
-    0x00280010,
-    0x00280011,
-    0x00280100,
-    0x00280101,
-)
+FRAME_OF_REFERENCE = 0x00200052
 META_CLASS, META_SYNTAX = 0x00020002, 0x00020010
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
 IMAGE_CLASSES = frozenset(
@@ -39,7 +29,7 @@ IMAGE_CLASSES = frozenset(
 )
 # leading zeros are wrong by PS3.5 9.1 but common; dots and digits alone can never be a path
 UID = re.compile(r"[0-9]+(\.[0-9]+)+")
-PRIVATE_IMPLICIT = "1.2.840.113619.5.2"  # GE: implicit, pixels big endian
+CODE = re.compile(rb"[ -~]*")
 IMPLEMENTATION = "2.25.302043790172249692526321623266752743501"
 
 
@@ -62,12 +52,20 @@ def whole(data: bytes) -> bytes:
 
     Raises InputRejected (empty_file, not_dicom).
     """
+    return missing_start(data) + data
+
+
+def missing_start(data: Bytes) -> bytes:
+    """The preamble and file meta group that a bare data set lacks; nothing for a whole file.
+
+    Raises InputRejected (empty_file, not_dicom).
+    """
     if not data:
         raise InputRejected(Reason.EMPTY_FILE)
     if data[128:132] == b"DICM":
-        return data
+        return b""
     if data[:4] == b"\x02\x00\x00\x00" and data[4:6] == b"UL":
-        return bytes(128) + b"DICM" + data
+        return bytes(128) + b"DICM"
     if data[:2] != b"\x08\x00" or len(data) < 16:
         raise InputRejected(Reason.NOT_DICOM)
     syntax = EXPLICIT if data[4:6].isalpha() and data[4:6].isupper() else IMPLICIT
@@ -75,7 +73,7 @@ def whole(data: bytes) -> bytes:
         found = structure.walk(data, 0, syntax)
     except InputRejected:
         raise InputRejected(Reason.NOT_DICOM) from None
-    return bytes(128) + b"DICM" + _meta(_uid(found, SOP_CLASS), _uid(found, SOP_INSTANCE), syntax) + data
+    return bytes(128) + b"DICM" + _meta(_uid(found, SOP_CLASS), _uid(found, SOP_INSTANCE), syntax)
 
 
 def _meta(sop_class: str, sop_instance: str, syntax: str) -> bytes:
@@ -92,7 +90,7 @@ def _meta(sop_class: str, sop_instance: str, syntax: str) -> bytes:
     return file.getvalue()
 
 
-def read_header(data: bytes, *, room: int = 2 << 30) -> Header:
+def read_header(data: Bytes, *, room: int = 2 << 30) -> Header:
     """Check one whole file and say what it is. Raises InputRejected with the reason.
 
     room: bytes that a deflated data set, or the decoded pixels, may take.
@@ -102,18 +100,21 @@ def read_header(data: bytes, *, room: int = 2 << 30) -> Header:
     if _ascii(meta.get(META_CLASS, b"")) == MEDIA_DIRECTORY:
         raise InputRejected(Reason.UNSUPPORTED_SOP_CLASS)
     if not syntax:
-        syntax = EXPLICIT if data[start + 4 : start + 6].isalpha() else IMPLICIT
+        raise InputRejected(Reason.MISSING_ATTRIBUTE)
     if not UID.fullmatch(syntax) or len(syntax) > 64:
         raise InputRejected(Reason.BAD_UID)
     if syntax == DEFLATED:
-        data, start = structure.inflate(data[start:], room=room), 0
+        data, start = structure.inflate(memoryview(data)[start:], room=room), 0
     found = structure.walk(data, start, IMPLICIT if syntax == PRIVATE_IMPLICIT else syntax)
     header = _header(found, syntax)
-    _check_pixels(found, encapsulated=_is_encapsulated(syntax), room=room)
+    # the instance may differ: de-identifiers renew it in the data set only
+    if _ascii(meta.get(META_CLASS, b"")) not in ("", header.sop_class_uid):
+        raise InputRejected(Reason.UNSUPPORTED_SOP_CLASS)
+    declared.check(found, syntax, room=room)
     return header
 
 
-def content_digest(data: bytes) -> str:
+def content_digest(data: Bytes) -> str:
     """sha256 of the data set without preamble and file meta, which differ from sender to sender."""
     _, start = structure.read_meta(data)
     return hashlib.sha256(memoryview(data)[start:]).hexdigest()
@@ -124,7 +125,9 @@ def _header(found: Structure, syntax: str) -> Header:
     if sop_class not in IMAGE_CLASSES:
         raise InputRejected(Reason.UNSUPPORTED_SOP_CLASS)
     study, series, instance = (_uid(found, tag) for tag in (STUDY, SERIES, SOP_INSTANCE))
-    charsets = found.raw(CHARACTER_SET) or b""
+    if found.raw(FRAME_OF_REFERENCE):
+        _uid(found, FRAME_OF_REFERENCE)
+    charsets = _character_sets(found)
     return Header(
         sop_instance_uid=instance,
         sop_class_uid=sop_class,
@@ -137,36 +140,14 @@ def _header(found: Structure, syntax: str) -> Header:
     )
 
 
-def _check_pixels(found: Structure, *, encapsulated: bool, room: int) -> None:
-    """Declared size against the bytes that are there. Raises InputRejected."""
-    tag = next((tag for tag in structure.PIXELS if tag in found.places), None)
-    if tag is None:
-        raise InputRejected(Reason.NO_PIXELS)
-    if found.truncated_pixels:
-        raise InputRejected(Reason.INCONSISTENT_LENGTH)
-    rows, columns, samples = (_number(found, tag) for tag in (ROWS, COLUMNS, SAMPLES))
-    bits, frames = _number(found, ALLOCATED), _frames(found)
-    if not all((rows, columns, samples, bits, frames)):
-        raise InputRejected(Reason.MISSING_ATTRIBUTE)
-    if _ascii(found.raw(PHOTOMETRIC) or b"") == "YBR_FULL_422" and not encapsulated:
-        samples = 2  # two pixels share one pair of colours
-    frame = rows * columns * samples * bits / 8
-    if frame * frames > room:
-        raise InputRejected(Reason.UNSAFE_FILE)
-    if (found.fragments is not None) != encapsulated:
-        raise InputRejected(Reason.INCONSISTENT_LENGTH)
-    if encapsulated:
-        if (found.fragments or 0) < frames:
-            raise InputRejected(Reason.INCONSISTENT_LENGTH)
-        return
-    length, expected = found.places[tag][1], math.ceil(frame * frames)
-    # a little padding is common; a whole frame too many means that the count lies
-    if length < expected or length >= expected + max(2, frame):
-        raise InputRejected(Reason.INCONSISTENT_LENGTH)
-
-
-def _is_encapsulated(syntax: str) -> bool:
-    return syntax not in (IMPLICIT, EXPLICIT, DEFLATED, structure.BIG_ENDIAN, PRIVATE_IMPLICIT)
+def _character_sets(found: Structure) -> bytes:
+    """As written. Raises InputRejected for what makes pydicom's reader fail: no code string."""
+    charsets = found.raw(CHARACTER_SET)
+    if charsets is None:
+        return b""
+    if found.vrs[CHARACTER_SET] not in (b"CS", b"UN") or not CODE.fullmatch(charsets.rstrip(b"\0")):
+        raise InputRejected(Reason.UNREADABLE)
+    return charsets
 
 
 def _uid(found: Structure, tag: int) -> str:
@@ -174,23 +155,9 @@ def _uid(found: Structure, tag: int) -> str:
     text = _ascii(raw or b"")
     if not text:
         raise InputRejected(Reason.MISSING_ATTRIBUTE)
-    if len(text) > 64 or not UID.fullmatch(text):
+    if len(text) > 64 or not UID.fullmatch(text) or found.vrs[tag] not in (b"UI", b"UN"):
         raise InputRejected(Reason.BAD_UID)
     return text
-
-
-def _number(found: Structure, tag: int) -> int:
-    raw = found.raw(tag)
-    if raw is None or len(raw) < 2:
-        return 1 if tag == SAMPLES else 0
-    return int(struct.unpack_from(">H" if found.big else "<H", raw)[0])
-
-
-def _frames(found: Structure) -> int:
-    text = _ascii(found.raw(FRAMES) or b"") or "1"
-    if not text.isdigit() or len(text) > 9:
-        raise InputRejected(Reason.INCONSISTENT_LENGTH)
-    return int(text)
 
 
 def _ascii(raw: bytes) -> str:

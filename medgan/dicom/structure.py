@@ -1,42 +1,74 @@
 """The bones of a DICOM file: where each attribute lies, whether lengths are true, how deep sequences go.
 
-No value is decoded and nothing recurses, so a hostile file costs no more than its size. What passes here
-can be given to pydicom, whose reader recurses and trusts lengths.
+No value is decoded and nothing recurses, so a hostile file costs no more than its size. What passes here can be
+given to pydicom, whose reader recurses and trusts lengths; and it reads the same in every other reader, for what
+readers see differently (tags twice or out of order, a second encoding, lengths that disagree) is refused.
 """
 
 from __future__ import annotations
 
+import mmap
 import struct
 import zlib
 from dataclasses import dataclass, field
 
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import DicomDictionary, dictionary_VR
 
 from medgan.errors import InputRejected, Reason
 
 MAX_DEPTH = 32  # pydicom fails near 249, a real archive server crashed at 50; real files stay below 10
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+NESTING = (b"SQ", b"UN")
 PIXELS = (0x7FE00010, 0x7FE00008, 0x7FE00009)  # integer, float, double
 LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 SHORT = frozenset(
     (b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL")
     + (b"SS", b"ST", b"TM", b"UI", b"UL", b"US")
 )
+TEXT = frozenset(
+    (b"AE", b"AS", b"CS", b"DA", b"DS", b"DT", b"IS", b"LO", b"LT", b"PN", b"SH", b"ST", b"TM", b"UC", b"UI", b"UR")
+    + (b"UT",)
+)
+WORDS = {b"US": 2, b"SS": 2, b"AT": 4, b"UL": 4, b"SL": 4, b"FL": 4, b"OF": 4, b"OL": 4}  # VR -> bytes of one value
+WORDS |= {b"FD": 8, b"OD": 8, b"OV": 8, b"SV": 8, b"UV": 8}
 DEFLATED = "1.2.840.10008.1.2.1.99"
 IMPLICIT = "1.2.840.10008.1.2"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
+PRIVATE_IMPLICIT = "1.2.840.113619.5.2"  # GE: implicit, pixels big endian
+META_LENGTH, META_START = 0x00020000, 144  # where what it counts begins
+FIRST, DELIMITERS = 0x00040000, 0xFFFE  # PS3.5 7.1: no command and no file meta attributes in a data set
+MAX_PADDING = 1 << 16  # zeros behind a file
+GZIP_TRAILER = 8  # some writers leave it behind a deflated data set
+Bytes = bytes | mmap.mmap  # a file in memory, or mapped: nothing here copies it
+
+
+def _sort(vr: bytes) -> str:
+    """Text, a sequence, or numbers: vendors confuse VRs of one sort, a file of another sort means harm."""
+    return "text" if vr in TEXT else "sequence" if vr == b"SQ" else "numbers"
+
+
+SORT_OF = {vr: _sort(vr) for vr in SHORT | LONG}
+SORTS = {
+    tag: _sort(vr[:2].encode())
+    for tag, (vr, _, _, retired, _) in DicomDictionary.items()
+    if not retired and vr[:2].encode() in SHORT | LONG - {b"UN"}
+}
 
 
 @dataclass(slots=True)
 class Structure:
-    """`places`: tag -> (offset, length) of each top-level value in `data`; fragments of encapsulated pixels."""
+    """`places`: tag -> (offset, length) of each top-level value in `data`; `vrs`: tag -> its VR as written.
 
-    data: bytes
+    `fragments`: (offset, length) of each fragment of encapsulated pixels, the offset table first.
+    """
+
+    data: Bytes
     big: bool
     places: dict[int, tuple[int, int]] = field(default_factory=dict)
-    fragments: int | None = None
+    vrs: dict[int, bytes] = field(default_factory=dict)
+    fragments: list[tuple[int, int]] | None = None
     truncated_pixels: bool = False
 
     def raw(self, tag: int) -> bytes | None:
@@ -53,12 +85,16 @@ class _Level:
     limit: int  # no value inside may reach past it
     sequence: bool  # holds items; else holds attributes
     explicit: bool
+    last: int = -1  # the tag before
 
 
-def read_meta(data: bytes) -> tuple[dict[int, bytes], int]:
-    """The file meta group (explicit little endian) of a file with preamble, and where the data set begins."""
+def read_meta(data: Bytes) -> tuple[dict[int, bytes], int]:
+    """The file meta group (explicit little endian) of a file with preamble, and where the data set begins.
+
+    Raises InputRejected (unreadable) when readers could disagree about either.
+    """
     meta: dict[int, bytes] = {}
-    at = 132
+    at, last = 132, -1
     while at + 8 <= len(data) and data[at : at + 2] == b"\x02\x00":
         element, vr, length = struct.unpack_from("<2xH2sH", data, at)
         begin = at + 8
@@ -66,14 +102,17 @@ def read_meta(data: bytes) -> tuple[dict[int, bytes], int]:
             if at + 12 > len(data):
                 raise InputRejected(Reason.UNREADABLE)
             length, begin = struct.unpack_from("<I", data, at + 8)[0], at + 12
-        if vr not in LONG | SHORT or begin + length > len(data):
+        if vr not in LONG | SHORT or begin + length > len(data) or element <= last:
             raise InputRejected(Reason.UNREADABLE)
         meta[0x00020000 | element] = data[begin : begin + length]
-        at = begin + length
+        at, last = begin + length, element
+    stated = meta.get(META_LENGTH)
+    if stated is not None and int.from_bytes(stated, "little") != at - META_START:
+        raise InputRejected(Reason.UNREADABLE)
     return meta, at
 
 
-def inflate(data: bytes, *, room: int) -> bytes:
+def inflate(data: bytes | memoryview, *, room: int) -> bytes:
     """A deflated data set. Raises InputRejected (unsafe_file) when it would not fit into `room` bytes."""
     stream = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
@@ -82,19 +121,20 @@ def inflate(data: bytes, *, room: int) -> bytes:
         raise InputRejected(Reason.UNREADABLE) from None
     if len(whole) > room:
         raise InputRejected(Reason.UNSAFE_FILE)
-    if not stream.eof:
+    if not stream.eof or len(stream.unused_data) > GZIP_TRAILER:
         raise InputRejected(Reason.UNREADABLE)
     return whole
 
 
-def walk(data: bytes, start: int, syntax: str) -> Structure:
+def walk(data: Bytes, start: int, syntax: str) -> Structure:
     """The structure of the data set that begins at `start`.
 
-    Raises InputRejected (unreadable) for lengths past the end, wrong delimiters, or sequences too deep.
+    Raises InputRejected (unreadable) for lengths past the end or odd, wrong delimiters, tags that do not increase
+    (PS3.5 7.1), a second encoding, or sequences too deep.
     """
     big, explicit = syntax == BIG_ENDIAN, syntax != IMPLICIT
     found = Structure(data, big)
-    levels = [_Level(len(data), len(data), False, explicit)]
+    levels = [_Level(len(data), len(data), False, explicit, FIRST - 1)]
     at = start
     while levels:
         level = levels[-1]
@@ -136,34 +176,49 @@ def _attribute(found: Structure, at: int, levels: list[_Level]) -> int:
             raise InputRejected(Reason.UNREADABLE)
         levels.pop()
         return at + 8
-    vr, begin, length = _header(found, at, level, tag)
     top = len(levels) == 1
-    if tag in PIXELS and top:
-        return _pixels(found, tag, begin, length)
+    if tag <= level.last or tag >> 16 == DELIMITERS:
+        return _padding(found, at, top)
+    level.last = tag
+    vr, begin, length = _header(found, at, level, tag)
+    if vr != b"UN" and (SORTS.get(tag, SORT_OF[vr]) != SORT_OF[vr] or (vr in WORDS and length % WORDS[vr])):
+        raise InputRejected(Reason.UNREADABLE)
+    if top:
+        found.vrs[tag] = vr
+        if tag in PIXELS:
+            return _pixels(found, tag, begin, length)
     if length == UNDEFINED or vr == b"SQ":
+        if vr not in NESTING:
+            raise InputRejected(Reason.UNREADABLE)
         if top:
             found.places[tag] = (begin, 0)
         # an unknown value of undefined length holds implicit items: PS3.5 6.2.2, note 6
         _push(levels, begin, length, sequence=True, explicit=level.explicit and vr != b"UN")
         return begin
-    if begin + length > level.limit:
+    if begin + length > level.limit or length & 1:
         raise InputRejected(Reason.UNREADABLE)
     if top:
         found.places[tag] = (begin, length)
     return begin + length
 
 
+def _padding(found: Structure, at: int, top: bool) -> int:
+    """Step over zeros behind the last attribute; nothing else may follow out of order."""
+    rest = len(found.data) - at
+    if not top or rest > MAX_PADDING or any(found.data[at:]):
+        raise InputRejected(Reason.UNREADABLE)
+    return at + rest
+
+
 def _header(found: Structure, at: int, level: _Level, tag: int) -> tuple[bytes, int, int]:
-    """VR, offset and length of a value. Implicit attributes sometimes stand among explicit ones."""
-    vr = found.data[at + 4 : at + 6] if level.explicit else b""
-    if vr in SHORT:
-        return vr, at + 8, struct.unpack_from(">H" if found.big else "<H", found.data, at + 6)[0]
-    if vr in LONG:
-        if at + 12 > level.limit:
-            raise InputRejected(Reason.UNREADABLE)
+    """VR, offset and length of a value."""
+    if level.explicit:
+        vr = found.data[at + 4 : at + 6]
+        if vr in SHORT:
+            return vr, at + 8, struct.unpack_from(">H" if found.big else "<H", found.data, at + 6)[0]
+        if vr not in LONG or at + 12 > level.limit:
+            raise InputRejected(Reason.UNREADABLE)  # no VR: damaged, or an implicit attribute among explicit ones
         return vr, at + 12, _u32(found, at + 8)
-    if level.explicit and len(vr) == 2 and vr.isalpha() and vr.isupper():
-        raise InputRejected(Reason.UNREADABLE)  # a VR that does not exist
     try:
         vr = dictionary_VR(tag).encode()[:2]
     except KeyError:
@@ -172,28 +227,28 @@ def _header(found: Structure, at: int, level: _Level, tag: int) -> tuple[bytes, 
 
 
 def _pixels(found: Structure, tag: int, begin: int, length: int) -> int:
-    """Step over the pixels; count the fragments of encapsulated ones."""
+    """Step over the pixels, or over the fragments of encapsulated ones."""
     size = len(found.data)
     if length != UNDEFINED:
         found.places[tag] = (begin, min(length, size - begin))
         found.truncated_pixels = begin + length > size
         return min(begin + length, size)
-    at, items = begin, 0
+    at, parts = begin, []
+    found.truncated_pixels = True  # until their end is found
     while at + 8 <= size:
         part, length = _tag(found, at), _u32(found, at + 4)
         at += 8
         if part == SEQUENCE_END:
+            found.truncated_pixels = False
             break
         if part != ITEM or at + length > size:
-            found.truncated_pixels = True
-            at = size
             break
-        at, items = at + length, items + 1
-    else:
-        found.truncated_pixels = True
+        parts.append((at, length))
+        at += length
+    if found.truncated_pixels:
         at = size
     found.places[tag] = (begin, at - begin)
-    found.fragments = max(0, items - 1)  # the first item is the offset table
+    found.fragments = parts
     return at
 
 
@@ -217,6 +272,6 @@ def _u32(found: Structure, at: int) -> int:
     return int(struct.unpack_from(">I" if found.big else "<I", found.data, at)[0])
 
 
-def _is_truncated(data: bytes, at: int) -> bool:
+def _is_truncated(data: Bytes, at: int) -> bool:
     """A few bytes of padding may follow the last attribute; the beginning of another one may not."""
     return any(data[at:])

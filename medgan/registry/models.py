@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ FILES = ("generator.safetensors", "state.json")
 SERVED = ("medgan.gan.checkpoint", "medgan.gan.sample", "medgan.gan.labels")  # what serving.py imports
 TAG = "checkpoint"
 METRIC = "metric."  # tags of a version that hold its figures
+RETRAIN, WHY, LOST = "retrain_required", "retrain_reason", "retired_aliases"  # tags of a version that was retired
 TRIAL_S = 300
 
 
@@ -41,6 +42,14 @@ class ModelVersion:
     metrics: dict[str, float]
     aliases: tuple[str, ...]
     created_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """Versions that must be trained anew, as NAME VERSION, and the aliases they lost, as NAME@ALIAS."""
+
+    versions: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
 
 def register(
@@ -79,6 +88,38 @@ def set_alias(name: str, uri: str, alias: str, version: str) -> None:
     """Point `alias` (challenger, champion) at a version."""
     with _reachable():
         open_client(uri).set_registered_model_alias(name, alias, version)
+
+
+def retire(checkpoints: Iterable[str], uri: str, *, why: str) -> Retired:
+    """Tag every version of these checkpoints, whatever its model, as to be retrained, and take its aliases away.
+
+    The version stays as a record. Called again it does what is left to do, and says the same. Raises ConnectionError
+    when MLflow is away.
+    """
+    wanted, file = sorted(set(checkpoints)), database(uri)
+    if not wanted or (file is not None and not file.exists()):
+        return Retired()
+    versions, aliases = [], []
+    with _reachable():
+        client = open_client(uri)
+        for checkpoint in wanted:
+            for found in client.search_model_versions(f"tags.`{TAG}` = '{checkpoint}'"):
+                versions.append(f"{found.name} {found.version}")
+                aliases += [f"{found.name}@{alias}" for alias in _retire(client, found.name, str(found.version), why)]
+    return Retired(tuple(sorted(versions)), tuple(sorted(aliases)))
+
+
+def _retire(client: Any, name: str, version: str, why: str) -> list[str]:
+    """Tags first, then the aliases: killed in between, the tag still tells which there were."""
+    present = client.get_model_version(name, version).tags
+    points = client.get_registered_model(name).aliases
+    held = {alias for alias, number in points.items() if str(number) == version}
+    lost = sorted(held | {alias for alias in present.get(LOST, "").split(",") if alias})
+    tags = {RETRAIN: "true", WHY: present.get(WHY, why), **({LOST: ",".join(lost)} if lost else {})}
+    _retag(client, name, version, tags)
+    for alias in sorted(held):
+        client.delete_registered_model_alias(name, alias)
+    return lost
 
 
 def champion(name: str, uri: str, alias: str = "champion") -> ModelVersion | None:

@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from medgan.dicom.index import Header, read_header, whole
-from medgan.errors import InputRejected, Reason, SourceError
+from medgan.errors import InputRejected, SourceError
 from medgan.sources.archive import list_tar, list_zip
 from medgan.sources.entry import Entry, Limits
 from medgan.sources.folder import file_entry, list_folder
@@ -28,21 +27,10 @@ from medgan.sources.labels import (
     require_table,
     table_names,
 )
-from medgan.sources.pictures import picture_to_dicom
-from medgan.sources.volumes import volume_to_dicom
+from medgan.sources.reading import Task, kind_of
 
 Unit = Literal["patient", "image"]
 PROSE = (".csv", ".tsv", ".txt", ".md", ".json", ".xml", ".html", ".pdf", ".yaml", ".yml")
-
-
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """One DICOM image as bytes, what it says of itself, and its label if any."""
-
-    data: bytes
-    label: str | None
-    header: Header
-    unit: Unit = "patient"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,29 +44,13 @@ class Item:
     hints: Hints
     companion: bool = False
 
-    def read(self, limits: Limits | None = None) -> bytes:
-        """The bytes of the input. Raises InputRejected."""
-        return self.entry.read(limits or Limits())
-
-    def instances(self, data: bytes | None = None, limits: Limits | None = None) -> Iterator[Instance]:
-        """The DICOM images of this input: a picture becomes one, a volume a series. Raises InputRejected."""
-        limits = limits or Limits()
-        data = self.read(limits) if data is None else data
-        if not data:
-            raise InputRejected(Reason.EMPTY_FILE)
-        if self.companion:
-            raise InputRejected(Reason.COMPANION)
-        unit: Unit = "patient" if self.hints.patient_id else "image"
-        if data[128:132] == b"DICM" or not (is_picture(self.locator) or is_volume(self.locator)):
-            data = whole(data)
-            header = read_header(data, room=limits.room(len(data)))
-            yield Instance(data, self.hints.label, header, "patient" if header.patient_id else "image")
-        elif is_picture(self.locator):
-            picture, header = picture_to_dicom(data, self.hints)
-            yield Instance(picture, self.hints.label, header, unit)
-        else:
-            for image, header in volume_to_dicom(data, self.hints, limits):
-                yield Instance(image, self.hints.label, header, unit)
+    def task(self, folder: Path, limits: Limits) -> Task:
+        """Bring the input into a new folder, to be read there. Raises InputRejected when it must not be opened."""
+        data = self.entry.read(limits)
+        folder.mkdir()
+        (folder / "raw").write_bytes(data)
+        kind = kind_of(self.locator)
+        return Task(folder / "raw", kind, self.hints, self.companion, limits.max_bytes, limits.max_ratio)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from medgan import parallel
 from medgan.errors import CorruptArtefact, MedganError
 from medgan.home import Home, Zone
-from medgan.stages.ingest import LEASE
-from medgan.stages.ingest import STAGE as INGEST
+from medgan.settings import settings
+from medgan.stages.desk import LEASE
+from medgan.stages.desk import STAGE as INGEST
 from medgan.stages.withdraw import PIXELS
 from medgan.store import Store, private
 
 RELEASE = "release"  # its artefacts are bundles, in the public zone
-RESERVE_BYTES = 2 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,8 @@ def _checks() -> dict[str, Callable[[Home], tuple[bool, str]]]:
 
 
 def _room(home: Home) -> tuple[bool, str]:
-    free = shutil.disk_usage(home.root).free
-    return (
-        free > RESERVE_BYTES,
-        f"{free / 2**30:.1f} GiB free; {RESERVE_BYTES >> 30} are kept for ledger and checkpoints",
-    )
+    free, reserve = shutil.disk_usage(home.root).free, settings().reserve_bytes
+    return home.has_room(), f"{free / 2**30:.1f} GiB free; {reserve / 2**30:g} are kept for ledger and checkpoints"
 
 
 def _key(home: Home) -> tuple[bool, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -100,14 +100,18 @@ def sample_key(study: Study, recipe: PreprocessRecipe, home: Home) -> str:
 
 
 def assemble_cohorts(samples: Sequence[Sample], recipe: PreprocessRecipe, home: Home) -> tuple[Cohort, ...]:
-    """One sealed cohort a group, the one with most patients first. Withdrawn patients are left out."""
-    gone = home.research.ledger.buried()
+    """One sealed cohort a group, the one with most patients first. Withdrawn patients are left out.
+
+    Patients who were merged are one: on one side of the split, and counted once.
+    """
+    gone = home.research.ledger.everyone_like(home.research.ledger.buried())
     kept = sorted(
         (sample for sample in samples if sample.patient_key not in gone),
         key=lambda sample: (sample.patient_key, sample.study_key),
     )
+    same = home.research.ledger.same_person()
     groups = sorted({group for sample in kept for group in sample.groups})
-    cohorts = [_cohort(group, [s for s in kept if group in s.groups], recipe, home) for group in groups]
+    cohorts = [_cohort(group, [s for s in kept if group in s.groups], recipe, home, same) for group in groups]
     return tuple(sorted(cohorts, key=lambda cohort: (-cohort.patients, -cohort.count, cohort.group)))
 
 
@@ -222,10 +226,13 @@ def _label(picture: Picture, labels: dict[str, str]) -> str:
     return min(votes, key=lambda label: (-votes[label], label), default="")
 
 
-def _cohort(group: str, samples: list[Sample], recipe: PreprocessRecipe, home: Home) -> Cohort:
+def _cohort(group: str, samples: list[Sample], recipe: PreprocessRecipe, home: Home, same: Mapping[str, str]) -> Cohort:
     """Read the samples of one group, assemble and seal them; found again when nothing changed."""
     inputs = [sample.digest for sample in samples]
-    key = digests.key(ASSEMBLE, VERSION, inputs, recipe, group=group, key=home.key_fingerprint)
+    owners = {sample.patient_key for sample in samples}
+    merged = {owner: same[owner] for owner in owners if owner in same}
+    more = {"persons": merged} if merged else {}
+    key = digests.key(ASSEMBLE, VERSION, inputs, recipe, group=group, key=home.key_fingerprint, **more)
     if found := home.research.made(key, Cohort):
         return found
     pages, labels, keys = [], [], []
@@ -235,7 +242,7 @@ def _cohort(group: str, samples: list[Sample], recipe: PreprocessRecipe, home: H
         about = json.loads((folder / "samples.json").read_bytes())["groups"][group]
         pages.append(_page(folder / f"{group}.npy"))
         labels += about["labels"]
-        keys += [sample.patient_key] * len(about["labels"])
+        keys += [merged.get(sample.patient_key, sample.patient_key)] * len(about["labels"])
     cohort = assemble(
         Rows(np.concatenate(pages), labels, keys),
         unit="image" if any(sample.unit == "image" for sample in samples) else "patient",
@@ -243,7 +250,7 @@ def _cohort(group: str, samples: list[Sample], recipe: PreprocessRecipe, home: H
         side=lambda one: side(home.pseudonym_key, one, recipe.split),
         attributes=attributes(group, about["modality"], about["body_part"], about["values"], recipe),
     )
-    return _seal(key, cohort, recipe, home, parents=inputs, patients=keys)
+    return _seal(key, cohort, recipe, home, parents=inputs, patients=[*keys, *owners])
 
 
 def attributes(group: str, modality: str, body_part: str, values: str, recipe: PreprocessRecipe) -> dict[str, Any]:

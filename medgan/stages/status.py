@@ -6,6 +6,7 @@ from typing import Any
 
 from medgan.home import Home
 from medgan.records import Checkpoint, Release, Scorecard, Study
+from medgan.sources.inbox import Inbox
 from medgan.stages import newest
 
 
@@ -21,6 +22,7 @@ def status(home: Home) -> dict[str, Any]:
     cards = home.research.records("evaluate", Scorecard)
     checkpoints = home.research.records("train", Checkpoint)
     releases = home.research.records("release", Release)
+    owed = ledger.requested("retrain")
     return {
         "inputs": home.identified_ledger.input_states() or "none yet",
         "quarantined inputs": home.identified_ledger.input_reasons(),
@@ -30,11 +32,13 @@ def status(home: Home) -> dict[str, Any]:
             "wait for preprocessing": len(cleaned - packed - aside),
             "set aside": len(aside),
         },
+        "oldest unprocessed, seconds": round(oldest_unprocessed_seconds(home), 1),
         "cohorts": [
             f"{c.group}: {c.count} images of {c.patients} {c.unit}s; "
             + ", ".join(f"{k} {v}" for k, v in c.splits.items())
             for c in newest.real_cohorts(home)
         ],
+        "retraining": f"asked for, because of {len(owed)} models" if owed else "not asked for",
         "newest checkpoint": f"{checkpoints[-1].digest[:12]} after {checkpoints[-1].images_seen} images"
         if checkpoints
         else "none",
@@ -43,3 +47,13 @@ def status(home: Home) -> dict[str, Any]:
         if releases
         else "none",
     }
+
+
+def oldest_unprocessed_seconds(home: Home) -> float:
+    """Age of what waits longest: in the inbox, at an archive, or for de-identification; 0 when nothing waits."""
+    identified, research = home.identified_ledger, home.research.ledger
+    times = [identified.oldest_owed(), Inbox(home.inbox).oldest()]
+    done = {entry.subject for entry in research.entries("deidentify")}
+    done |= {row["subject"] for row in research.set_aside_rows("deidentify")}
+    times.append(min((at for subject, at in identified.made("ingest").items() if subject not in done), default=None))
+    return max(0.0, *(identified.clock() - at for at in times if at is not None), 0.0)

@@ -28,7 +28,7 @@ from medgan.gan.train import Progress
 from medgan.home import Home
 from medgan.recipes import TrainRecipe
 from medgan.records import Checkpoint, Cohort
-from medgan.stages import tracking
+from medgan.stages import stale, tracking
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ def train(
     work = home.work / key
     if made := home.research.made(key, Checkpoint):
         shutil.rmtree(work, ignore_errors=True)
+        stale.answer(home)
         return made
     home.research.store.verify(cohort.digest)
     real = read_cohort(home.research.store.path(cohort.digest) / "cohort.zarr").part("train")
@@ -98,6 +99,7 @@ def train(
             raise Stopped("training was stopped and wrote a checkpoint; run the same command to go on")
         made = _sealed(cohort, recipe, home, real, design, key)
     run.end(made)
+    stale.answer(home)
     return made
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from medgan.errors import HomeError
 from medgan.home import Home, read_key
-from medgan.ledger import Input
+from medgan.ledger_inputs import Input
 from medgan.records import Record
 
 
@@ -28,7 +28,7 @@ def test_a_new_home_makes_closed_keys_once(tmp_path: Path) -> None:
 
 def test_a_ledger_with_entries_and_no_key_is_refused(tmp_path: Path) -> None:
     home = Home.create(tmp_path)
-    home.identified_ledger.add_inputs([Input("s", "l", "x", "t", 1, "ingested")])
+    home.identified_ledger.settle([Input("s", "l", "x", "t", 1, "ingested")])
     (tmp_path / "identified" / "key").unlink()
     with pytest.raises(HomeError, match="key is missing beside a ledger"):
         Home.create(tmp_path)

@@ -78,8 +78,8 @@ def test_quarantine_lists_shows_retries_and_drops(medgan: Medgan, home: Home) ->
     study = home.research.ledger.entries("preprocess")[0].subject
     home.research.ledger.set_aside(study, "preprocess", "k", Reason.BLANK)
     listed = medgan("quarantine", "list", "--json").told["rows"]
-    assert {"study": study, "stage": "preprocess", "reason": "blank", "times": 1} in listed
-    assert any(row["study"] == "an input" for row in listed)
+    assert {"what": "study", "key": study, "stage": "preprocess", "reason": "blank", "times": 1} in listed
+    assert any(row["what"] == "inputs" for row in listed)
     assert medgan("quarantine", "show", study, "--json").told["rows"][0]["reason"] == "blank"
     assert medgan("quarantine", "retry", study).code == 0
     assert medgan("quarantine", "show", study).code == 2

@@ -141,7 +141,8 @@ def whole_meta(data: bytes) -> bytes:
 
 
 def compressed(fragments: int, frames: int) -> bytes:
-    pixels = encapsulate([b"\0" * 64] * fragments) if fragments else b"\xfe\xff\x00\xe0\0\0\0\0"
+    frame = struct.pack("<16I", 1, 64, *[0] * 14) + bytes(16)  # the header of one segment
+    pixels = encapsulate([frame] * fragments) if fragments else b"\xfe\xff\x00\xe0\0\0\0\0"
     dataset = dicom(syntax=RLE, NumberOfFrames=str(frames), PixelData=pixels)
     dataset["PixelData"].is_undefined_length = True
     file = io.BytesIO()

@@ -16,6 +16,7 @@ from medgan.errors import InputRejected, Reason
 from medgan.sources.entry import Limits
 from medgan.sources.labels import Hints
 from medgan.sources.pictures import picture_to_dicom
+from medgan.sources.reading import read
 from medgan.sources.source import open_source
 from medgan.sources.volumes import volume_to_dicom
 
@@ -154,7 +155,8 @@ def test_pictures_without_patients_are_units_of_their_own(tmp_path):
         (tmp_path / f"{n}.png").write_bytes(picture(np.full((4, 4), n, np.uint8)))
     source = open_source(str(tmp_path))
     assert source.unit == "image"
-    assert len({next(item.instances()).header.patient_id for item in source}) == 3
+    found = [read(item.task(tmp_path / item.locator[0], Limits())) for item in source]
+    assert len({reading.header.patient_id for reading in found}) == 3
 
 
 def test_pictures_with_a_table_belong_to_its_patients(tmp_path):
@@ -162,6 +164,7 @@ def test_pictures_with_a_table_belong_to_its_patients(tmp_path):
         (tmp_path / f"{n}.png").write_bytes(picture(np.full((4, 4), n, np.uint8)))
     (tmp_path / "labels.csv").write_text("file,label,patient_id\n0.png,a,7\n1.png,b,7\n2.png,,8\n")
     source = open_source(str(tmp_path))
-    found = [(i.label, i.header.patient_id, i.unit) for item in source for i in item.instances()]
+    readings = [(item.hints.label, read(item.task(tmp_path / item.locator[0], Limits()))) for item in source]
+    found = [(label, reading.header.patient_id, reading.unit) for label, reading in readings]
     assert source.unit == "patient"
     assert found == [("a", "7", "patient"), ("b", "7", "patient"), (None, "8", "patient")]

@@ -5,21 +5,26 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import tempfile
 import zipfile
+from pathlib import Path
 
 import pytest
 from factories import dicom_bytes
 
 from medgan.errors import InputRejected, Reason, SourceError, UsageError
 from medgan.sources.entry import Limits
+from medgan.sources.reading import read
 from medgan.sources.source import Item, open_source
 
 
 def outcome(item: Item, limits: Limits | None = None) -> str:
-    try:
-        return f"{len(list(item.instances(limits=limits)))} images"
-    except InputRejected as error:
-        return error.reason.value
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            reading = read(item.task(Path(folder) / "input", limits or Limits()))
+        except InputRejected as error:
+            return error.reason.value
+    return reading.reason.value if reading.reason else f"{len(reading.files)} images"
 
 
 def outcomes(address, **more) -> dict[str, str]:
@@ -180,7 +185,7 @@ def test_dicom_files_are_labelled_by_the_table_beside_them(tmp_path):
         (tmp_path / "images" / "s" / name).write_bytes(dicom_bytes())
     (tmp_path / "images" / "labels.csv").write_text("file,label,patient_id\ns/one,nodule,P1\n")
     for root in (tmp_path / "images", tmp_path):
-        labels = {i.locator.rpartition("/")[2]: next(i.instances()).label for i in open_source(str(root))}
+        labels = {i.locator.rpartition("/")[2]: i.hints.label for i in open_source(str(root))}
         assert labels == {"one": "nodule", "two": None}
 
 

@@ -22,7 +22,8 @@ from medgan.recipes import IngestRecipe
 from medgan.records import Intake
 from medgan.sources.source import open_source
 from medgan.stages import ingest as stage
-from medgan.stages.ingest import LEASE, ingest, labels_of, pending, report
+from medgan.stages.desk import LEASE, labels_of
+from medgan.stages.ingest import ingest, pending, report
 
 KEY = "ab" * 32
 
@@ -183,7 +184,7 @@ def test_labels_are_sealed_by_content_and_follow_the_table(tmp_path, home):
 
 
 def test_a_buried_patient_is_refused_and_nothing_of_theirs_is_kept(tmp_path, home):
-    home.identified_ledger.bury(digest.patient_key(home.pseudonym_key, "P2", ""), "opted_out")
+    home.identified_ledger.bury(digest.patient_key(home.pseudonym_key, "P2", ""), "withdrawn")
     assert counts(take(hospital(tmp_path / "in"), home))["refused"] == 1
     assert [study.n_instances for study in pending(home)] == [3]
     assert b"P2" not in b"".join(f.read_bytes() for f in home.identified.store.root.rglob("*.dcm"))
@@ -278,7 +279,7 @@ def deadly(owner, name, before):
         return done
     setattr(owner, name, wrapped)
 
-places = {"seal": (Store, "seal", False), "rows": (Ledger, "add_inputs", True), "after": (Ledger, "add_inputs", False)}
+places = {"seal": (Store, "seal", False), "rows": (Ledger, "settle", True), "after": (Ledger, "settle", False)}
 deadly(*places[where])
 stage.ingest(open_source(sys.argv[1]), IngestRecipe(), Home.create(Path(sys.argv[2])))
 """

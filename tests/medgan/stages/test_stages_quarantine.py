@@ -43,7 +43,7 @@ def test_inputs_and_studies_are_listed_by_reason_and_never_by_name(aside: Home) 
 def test_retried_it_is_tried_by_the_next_run(aside: Home) -> None:
     (study,) = pending(aside)
     assert isinstance(deidentify_studies([study], DeidentifyRecipe(), aside)[0], Quarantined)
-    assert quarantine.retry(aside, study.study_key[:8])[0]["study"] == study.study_key
+    assert quarantine.retry(aside, study.study_key[:8])[0]["key"] == study.study_key
     assert isinstance(deidentify_studies([study], DeidentifyRecipe(), aside)[0], Study)
     assert quarantine.studies(aside) == []
 
@@ -71,5 +71,5 @@ def test_a_key_must_stand_for_one_study(aside: Home) -> None:
     with pytest.raises(UsageError, match="several"):
         quarantine.retry(aside, "ab")
     for nobody in ("", "zz"):
-        with pytest.raises(UsageError, match="no study"):
+        with pytest.raises(UsageError, match="nothing of that key"):
             quarantine.drop(aside, nobody)

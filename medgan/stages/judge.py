@@ -1,0 +1,179 @@
+"""Decides what becomes of each arrival: the closed list of states, once, for every kind of source.
+
+The same place says something new: a correction, which overtakes what it said before. Another place says something
+else of the same instance: a conflict, which is kept apart until one of the two gives way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from medgan.ledger_inputs import Input
+from medgan.stages.desk import STAGE, Arrival, Change, Desk
+
+SETTLED = ("ingested", "duplicate", "withdrawn")
+HELD = ("ingested", "duplicate", "conflict")  # of something that is there
+
+
+class Judge:
+    """Judges one batch, in the order of the source.
+
+    leaving: earlier inputs that their place does not hold now. closing: studies (by key) of which nothing more is
+    coming: what of them was still partial becomes their version.
+    """
+
+    def __init__(
+        self, desk: Desk, arrivals: list[Arrival], leaving: Iterable[Input] = (), closing: Collection[str] = ()
+    ) -> None:
+        self.desk, self.arrivals = desk, arrivals
+        self.leaving = [row for row in leaving if row.state in HELD]
+        rows = [arrival.row for arrival in arrivals]
+        self.before = desk.ledger.placed(rows)
+        keys = {row.instance_key for row in (*rows, *self.leaving) if row.instance_key}
+        self.live = {key: found[0] for key, found in desk.ledger.versions(keys).items()}
+        studies = {row.study_key for row in (*rows, *self.leaving, *self.live.values()) if row.study_key}
+        self.owner = desk.owners({*studies, *closing})
+        self.changes = {study_key: Change() for study_key in desk.ledger.live(STAGE, closing, state="partial")}
+        self.also: dict[tuple[str, str, str], Input] = {}  # earlier inputs whose state changes
+        self.moving: set[str] = set()  # studies that will change hands when they are read next
+        self._labels: dict[str, dict[str, str]] | None = None
+
+    def decide(self) -> None:
+        """Set the state in each arrival's row, count it, and note what becomes of its study."""
+        for row in self.leaving:
+            self._leave(row)
+        self._change_hands()
+        for arrival in self.arrivals:
+            self._decide(arrival)
+        for study_key, change in self.changes.items():
+            change.patient_key = self.owner[study_key]
+
+    def _decide(self, arrival: Arrival) -> None:
+        row, desk = arrival.row, self.desk
+        known = self._known(row)
+        if known is not None and not self._is_open(known, row):
+            arrival.row = replace(known, stamp=row.stamp)
+            if known.state == "ingested":
+                self._relabel(arrival)
+            desk.count("unchanged")
+            return
+        state = "quarantined" if row.state == "quarantined" else self._state(row)
+        arrival.row = replace(row, state=state)
+        if state == "conflict" and row.study_key in self.moving:
+            arrival.row = replace(arrival.row, stamp="")
+        if known is not None and known.state == state and known.sha256 == row.sha256:
+            desk.count("unchanged")  # looked at again, with the same end
+            return
+        if known is not None and known.sha256 != row.sha256:  # the same image in another wrapping
+            self._overtake(known)
+        desk.count(state, row.reason)
+        if state == "ingested":
+            self._take_in(arrival)
+
+    def _known(self, row: Input) -> Input | None:
+        """What this place was known to say already, when it says the same again."""
+        rows = self.before.get((row.source, row.locator), [])
+        same = [r for r in rows if r.sha256 == row.sha256]
+        alike = [r for r in rows if row.content and r.content == row.content and r.state != "superseded"]
+        return next(iter((*same, *alike)), None)
+
+    def _is_open(self, known: Input, row: Input) -> bool:
+        """Whether a known input is to be judged anew."""
+        if known.state in SETTLED:
+            return False
+        if known.state == "superseded":  # back to an earlier content, unless that was overtaken from elsewhere
+            live = self.live.get(row.instance_key or "")
+            return live is None or (live.source, live.locator) == (row.source, row.locator)
+        return True  # quarantined, refused or in conflict: limits, lists or the other side may have changed
+
+    def _state(self, row: Input) -> str:
+        if not self.desk.admits(row):
+            return "refused"
+        person = self.desk.person(row.patient_key)
+        ours = self.desk.person(self.owner.get(row.study_key or "", row.patient_key or "")) == person
+        there = self.live.get(row.instance_key or "")
+        if there is None:
+            return "ingested" if ours else "conflict"  # one study of two patients: whose it is cannot be told
+        if there.content == row.content:
+            return "duplicate"
+        same_place = (there.source, there.locator) == (row.source, row.locator)
+        return "ingested" if same_place and ours else "conflict"
+
+    def _take_in(self, arrival: Arrival) -> None:
+        row = arrival.row
+        key, study = row.instance_key or "", row.study_key or ""
+        there = self.live.get(key)
+        if there is not None:
+            self._overtake(there)
+            self._leave_study(there)
+            self._reclassify(key, there, row)
+            change = self._change(study)
+            change.arrivals = [other for other in change.arrivals if other.row.instance_key != key]
+        self.live[key] = row
+        self.owner.setdefault(study, row.patient_key or "")
+        self._change(study).arrivals.append(arrival)
+
+    def _overtake(self, row: Input) -> None:
+        if row.state != "superseded":
+            self.also[row.source, row.locator, row.sha256] = replace(row, state="superseded")
+            self.desk.tally["superseded"] += 1
+
+    def _reclassify(self, key: str, old: Input, new: Input) -> None:
+        """Copies elsewhere of what a correction overtook are overtaken too; who said so before is a duplicate now."""
+        for row in self.desk.ledger.versions([key], state="duplicate").get(key, []):
+            if row.content == old.content:
+                self._overtake(row)
+        for row in self.desk.ledger.versions([key], state="conflict").get(key, []):
+            if row.content == new.content:
+                self.also[row.source, row.locator, row.sha256] = replace(row, state="duplicate")
+
+    def _leave(self, row: Input) -> None:
+        """An input whose place does not hold it any more: another place may have the same image."""
+        key = row.instance_key or ""
+        self._overtake(row)
+        if row.state != "ingested":
+            return
+        leaving = {(r.source, r.locator) for r in self.leaving}
+        copies = self.desk.ledger.versions([key], state="duplicate").get(key, [])
+        heir = next((r for r in copies if r.content == row.content and (r.source, r.locator) not in leaving), None)
+        self.live.pop(key, None)
+        if heir is not None:
+            self.live[key] = self.also[heir.source, heir.locator, heir.sha256] = replace(heir, state="ingested")
+        else:
+            self._leave_study(row)
+            self.desk.ledger.reconsider(instance_key=key, state="conflict")  # who disagreed may be right now
+
+    def _leave_study(self, row: Input) -> None:
+        self._change(row.study_key or "").leaving.add(row.instance_key or "")
+
+    def _change(self, study_key: str) -> Change:
+        return self.changes.setdefault(study_key, Change())
+
+    def _change_hands(self) -> None:
+        """A study whose every image is corrected to another patient becomes that patient's."""
+        claims: dict[tuple[str, str], set[str]] = {}
+        for row in (arrival.row for arrival in self.arrivals):
+            owner, there = self.owner.get(row.study_key or ""), self.live.get(row.instance_key or "")
+            if owner is None or there is None or (there.source, there.locator) != (row.source, row.locator):
+                continue
+            if self.desk.person(row.patient_key) != self.desk.person(owner) and self.desk.admits(row):
+                claims.setdefault((row.study_key or "", row.patient_key or ""), set()).add(row.instance_key or "")
+        for (study, patient), claimed in claims.items():
+            held = {row.instance_key for row in self.desk.ledger.inputs(study_key=study, state="ingested")}
+            missing = held - claimed - {row.instance_key for row in self.leaving}
+            said = self.desk.ledger.inputs(study_key=study, state="conflict", patient_key=patient)
+            if not missing:
+                self.owner[study] = patient
+            elif missing <= {row.instance_key for row in said}:  # the others said so before: read all of them together
+                self.desk.ledger.reconsider(study_key=study, state="conflict")
+                self.moving.add(study)
+
+    def _relabel(self, arrival: Arrival) -> None:
+        study = arrival.row.study_key or ""
+        if study not in self.owner or not arrival.files:
+            return
+        if self._labels is None:
+            self._labels = self.desk.labels(self.owner)
+        if any(self._labels.get(study, {}).get(name) != arrival.label for name in arrival.files):
+            self._change(study).arrivals.append(arrival)

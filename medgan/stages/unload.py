@@ -1,0 +1,91 @@
+"""Take in what was pushed to the inbox: a study when nothing more of it came for a while.
+
+An arrival's file leaves the inbox only after it is recorded; what cannot be taken in is sealed aside first, since
+its sender was told that we have it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+from medgan.ledger_inputs import Input
+from medgan.recipes import IngestRecipe
+from medgan.sources.inbox import Inbox, Pushed
+from medgan.sources.readers import Readers
+from medgan.sources.reading import Reading, Task
+from medgan.stages.desk import Arrival, Desk
+from medgan.stages.judge import Judge
+from medgan.store import writable
+
+AHEAD, BATCH = 64, 256
+PROGRESS_EVERY = 64
+
+
+def unload(
+    inbox: Inbox, desk: Desk, recipe: IngestRecipe, readers: Readers, landing: Path, told: Callable[[int, int], None]
+) -> None:
+    """Read everything that waits, and settle the studies of which no image came within the recipe's window."""
+    studies: dict[tuple[str, str], list[tuple[Arrival, float]]] = {}
+    for arrival, at in _arrivals(inbox.files(), desk, recipe, readers, landing, told):
+        studies.setdefault((arrival.row.source, arrival.row.study_key or arrival.row.locator), []).append((arrival, at))
+    batch: list[Arrival] = []
+    for arrivals in studies.values():
+        readable = arrivals[0][0].row.study_key is not None
+        if readable and desk.ledger.clock() - max(at for _, at in arrivals) < recipe.stability_s:
+            desk.tally["waiting"] += 1
+            continue
+        batch += [arrival for arrival, _ in arrivals]
+        if len(batch) >= BATCH:
+            _settle(batch, desk, landing)
+            batch = []
+    if batch:
+        _settle(batch, desk, landing)
+
+
+def _settle(batch: list[Arrival], desk: Desk, landing: Path) -> None:
+    desk.home.require_room()
+    judge = Judge(desk, batch)
+    judge.decide()
+    desk.settle(judge, landing)
+    for arrival in batch:
+        shutil.rmtree(arrival.folder, ignore_errors=True)
+
+
+def _arrivals(
+    files: list[Pushed],
+    desk: Desk,
+    recipe: IngestRecipe,
+    readers: Readers,
+    landing: Path,
+    told: Callable[[int, int], None],
+) -> Iterator[tuple[Arrival, float]]:
+    ahead: deque[tuple[Pushed, Path, Future[Reading]]] = deque()
+    for done, pushed in enumerate(itertools.chain(files, [None] * AHEAD), start=1):
+        if pushed is not None:
+            folder = landing / f"{done}"
+            with writable():
+                folder.mkdir()
+                (folder / "raw").hardlink_to(pushed.path)
+            task = Task(folder / "raw", max_bytes=recipe.max_bytes, max_ratio=recipe.max_ratio)
+            ahead.append((pushed, folder, readers.submit(task)))
+        if ahead and (pushed is None or len(ahead) > AHEAD):
+            first, folder, reading = ahead.popleft()
+            yield _arrival(desk, first, folder, reading.result()), first.at
+        if done % PROGRESS_EVERY == 0 and done <= len(files):
+            told(done, len(files))
+    told(len(files), len(files))
+
+
+def _arrival(desk: Desk, pushed: Pushed, folder: Path, reading: Reading) -> Arrival:
+    """Its place is its sender and its UID: the same sender saying something new of an instance corrects it."""
+    uid = reading.header.sop_instance_uid if reading.header else f"?{reading.sha256}"
+    locator = desk.locator(f"inbox/{pushed.sender}/{uid}")
+    row = Input(desk.source_key(f"inbox/{pushed.sender}"), locator, "", "pushed", 0, "received")
+    arrival = desk.arrival(row, reading, folder)
+    arrival.spool = pushed.path
+    return arrival
