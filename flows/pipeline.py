@@ -13,11 +13,13 @@ from medgan.home import Home
 from medgan.recipes import TrainRecipe, load
 from medgan.records import Release
 from medgan.stages import newest
+from tasks.ingest import settle_people
 
 
 @flow(name="pipeline", persist_result=False)
 def pipeline(source: str = "", recipe: str = "demo") -> Release:
     """DICOM in; synthetic cohort, verdict, registered model and signed bundle out. One run at a time a home."""
+    settle_people()
     with Home.create().research.ledger.lease("pipeline"):
         ingest(source, recipe)
         cohorts = preprocess(recipe)

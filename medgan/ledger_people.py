@@ -15,9 +15,10 @@ class People(Book):
     """Tombstones, aliases and requests of one zone; pseudonyms only."""
 
     def bury(self, patient_key: str, why: str) -> None:
-        """Leave a tombstone. `why`: withdrawn, or opted_out (which a later list may take back)."""
+        """Leave a tombstone. `why`: withdrawn, for good; or opted_out, which a later list may take back."""
         with self.engine.begin() as db:
-            self._insert(db, tombstones, {"patient_key": patient_key, "why": why, "made_at": self.clock()})
+            values = {"patient_key": patient_key, "why": why, "made_at": self.clock()}
+            self._insert(db, tombstones, values, renew=("why",) if why == "withdrawn" else ())
 
     def unbury(self, patient_keys: Iterable[str]) -> int:
         """Take tombstones of an eligibility list back; those of a withdrawal stay for good. Returns how many went."""
@@ -38,16 +39,17 @@ class People(Book):
         with self.reader.connect() as db:
             return set(db.scalars(query))
 
-    def merge(self, patient_key: str, into: str) -> bool:
-        """Note that one pseudonym is the same person as another; returns whether that was new."""
-        same = self.same_person()
-        if same.get(patient_key, patient_key) == same.get(into, into):
-            return False
-        root = same.get(patient_key, patient_key)
+    def merge(self, pairs: Iterable[tuple[str, str]]) -> int:
+        """Note that of each pair the first pseudonym is the same person as the second; returns how many were new."""
+        same, now, rows = self.same_person(), self.clock(), []
+        for key, into in pairs:
+            root, end = same.get(key, key), same.get(into, into)
+            if root != end:
+                rows.append({"patient_key": root, "into": end, "made_at": now})
+                same |= {other: end for other, at in same.items() if at == root} | {root: end}
         with self.engine.begin() as db:
-            row = {"patient_key": root, "into": same.get(into, into), "made_at": self.clock()}
-            self._insert(db, aliases, row)
-        return True
+            self._insert(db, aliases, rows)
+        return len(rows)
 
     def same_person(self) -> dict[str, str]:
         """Merged pseudonym -> the one that stands for the person; who was never merged is not in it."""

@@ -21,3 +21,9 @@ def take_in(source: str, recipe: IngestRecipe) -> Intake:
     address, labels = known_sources.recall(home.root / "identified", source)
     with reported("ingest", "inputs") as report, opened(address, home, labels=labels) as place:
         return stage.ingest(place, recipe, home, on_progress=report)
+
+
+@task(**PER_BATCH)
+def settle_people() -> None:
+    """Bring merges and the lists of consent and opt-out into force."""
+    stage.settle_people(Home.create())

@@ -25,6 +25,7 @@ from medgan.ledger import Entry, record_json
 from medgan.ledger_inputs import Input
 from medgan.records import IdentifiedStudy, Intake, Unit
 from medgan.sources.reading import Reading
+from medgan.stages import stale
 from medgan.stages.eligibility import Eligibility
 from medgan.store import writable
 
@@ -145,8 +146,11 @@ class Desk:
         with ThreadPoolExecutor(SEALS) as pool:
             seal = functools.partial(self._seal, before=before, landing=landing, partial=partial)
             sealed = dict(zip(judge.changes, pool.map(seal, judge.changes.items()), strict=True))
-        for study_key in (key for key, entry in sealed.items() if entry is None):
-            forget_study(self.home, study_key)  # before the rows, so that it is done again after a kill
+        empty = [key for key, entry in sealed.items() if entry is None]
+        if empty:  # before the rows, so that it is done again after a kill
+            stale.ask_without(empty, self.home)
+        for study_key in empty:
+            forget_study(self.home, study_key)
         entries += [entry for entry in sealed.values() if entry is not None]
         rows = [*(arrival.row for arrival in judge.arrivals), *judge.also.values()]
         self.ledger.settle(rows, entries, taken=taken, left=left)

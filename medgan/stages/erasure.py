@@ -64,14 +64,11 @@ def bury(keys: Iterable[str], home: Home, *, why: str) -> int:
     new = everyone - (here & there)
     if new:
         stale.ask(here & there, here | there | everyone, home)
+    if why == WITHDRAWN:  # an opt-out may be taken back, a withdrawal may not
+        new |= everyone & ledgers[0].buried(OPTED_OUT) | everyone & ledgers[1].buried(OPTED_OUT)
     for key in sorted(new):
         for ledger in ledgers:
             ledger.bury(key, why)
-    if why == WITHDRAWN:  # an opt-out may be taken back, a withdrawal may not
-        for ledger in ledgers:
-            for key in sorted(ledger.buried(OPTED_OUT) & everyone):
-                ledger.unbury([key])
-                ledger.bury(key, why)
     return len(everyone - here)
 
 

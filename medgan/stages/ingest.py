@@ -85,11 +85,24 @@ def report(home: Home, path: Path) -> int:
     return len(rows)
 
 
+def settle_people(home: Home) -> None:
+    """Bring merges and the lists of consent and opt-out into force. Raises Busy when an intake is at work.
+
+    Each intake does so; a run that holds the lease of the pipeline does it before, since nothing is erased under it.
+    """
+    with home.identified_ledger.lease(LEASE):
+        _settle_people(home)
+
+
+def _settle_people(home: Home) -> None:
+    merges.apply(home)
+    eligibility.enforce(home)
+
+
 def _open_desk(recipe: IngestRecipe, home: Home) -> Desk:
     """A desk that knows who may enter; what other rules refused is looked at again."""
     home.require_room()
-    merges.apply(home)
-    eligibility.enforce(home)
+    _settle_people(home)
     lists, ledger = eligibility.read(home), home.identified_ledger
     if ledger.rule_changed("rule: limits", f"{VERSION}:{recipe.max_bytes}:{recipe.max_ratio:g}:{recipe.max_memory}"):
         ledger.reconsider(state="quarantined")

@@ -108,12 +108,7 @@ def _joined(number: int, pair: Pair, same: Mapping[str, str], home: Home) -> tup
 
 def _merge(rows: Iterable[tuple[set[str], str]], ledger: Ledger) -> int:
     """Join the pseudonyms of each row; returns how many were not joined yet."""
-    new, same = 0, ledger.same_person()
-    for keys, into in rows:
-        if len(persons({*keys, into}, same)) > 1:
-            new += sum(ledger.merge(key, into) for key in sorted(keys))
-            same = ledger.same_person()
-    return new
+    return ledger.merge((key, into) for keys, into in rows for key in sorted(keys))
 
 
 def _spread(home: Home) -> None:

@@ -46,6 +46,15 @@ def ask(before: Iterable[str], now: Iterable[str], home: Home) -> None:
         ledger.request(RETRAIN, digest)
 
 
+def ask_without(study_keys: Iterable[str], home: Home) -> None:
+    """Ask for retraining of the newest models that learned from studies which their archive holds no more."""
+    ledger = home.research.ledger
+    held = {e.digest for key in study_keys for e in ledger.entries("deidentify", subject=key, state=None)}
+    stale = {digest for one in held for digest in ledger.made_from(one)}
+    for digest in sorted(_unreplaced(stale, home).values()):
+        ledger.request(RETRAIN, digest)
+
+
 def answer(home: Home) -> int:
     """Note that retraining is done, once every model that was asked for has a successor; returns how many there were.
 

@@ -7,7 +7,7 @@ from typing import Any
 from medgan.home import Home
 from medgan.records import Checkpoint, Release, Scorecard, Study
 from medgan.sources.inbox import Inbox
-from medgan.stages import newest
+from medgan.stages import merges, newest
 
 
 def status(home: Home) -> dict[str, Any]:
@@ -39,6 +39,7 @@ def status(home: Home) -> dict[str, Any]:
             for c in newest.real_cohorts(home)
         ],
         "retraining": f"asked for, because of {len(owed)} models" if owed else "not asked for",
+        "cohorts that merged patients straddle": len(merges.straddled(home)) or "none",
         "newest checkpoint": f"{checkpoints[-1].digest[:12]} after {checkpoints[-1].images_seen} images"
         if checkpoints
         else "none",

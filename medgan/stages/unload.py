@@ -9,10 +9,13 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
+from medgan import digest as digests
+from medgan.home import Home
 from medgan.ledger_inputs import Input
 from medgan.recipes import IngestRecipe
 from medgan.sources.inbox import Inbox, Pushed
@@ -47,6 +50,31 @@ def unload(
         _settle(batch, desk, landing)
 
 
+def forget_pushed(keys: Collection[str], home: Home) -> int:
+    """Delete what waits in the inbox of these patients (by pseudonym, or keyed id); returns how many files went."""
+    files, secret, gone = Inbox(home.inbox).files(), home.pseudonym_key, 0
+    if not files:
+        return 0
+    with Readers(1) as readers, home.identified.store.staging() as landing:
+        for number, pushed in enumerate(files):
+            header = readers.submit(_lent(pushed, landing / f"{number}")).result().header
+            if header is None or not header.patient_id:
+                continue
+            patient = digests.patient_key(secret, header.patient_id, header.issuer)
+            if patient in keys or digests.id_key(secret, header.patient_id) in keys:
+                pushed.path.unlink(missing_ok=True)
+                gone += 1
+    return gone
+
+
+def _lent(pushed: Pushed, folder: Path, **limits: Any) -> Task:
+    """A second name for a pushed file, to be read under."""
+    with writable():
+        folder.mkdir()
+        (folder / "raw").hardlink_to(pushed.path)
+    return Task(folder / "raw", **limits)
+
+
 def _settle(batch: list[Arrival], desk: Desk, landing: Path) -> None:
     desk.home.require_room()
     judge = Judge(desk, batch)
@@ -68,10 +96,7 @@ def _arrivals(
     for done, pushed in enumerate(itertools.chain(files, [None] * AHEAD), start=1):
         if pushed is not None:
             folder = landing / f"{done}"
-            with writable():
-                folder.mkdir()
-                (folder / "raw").hardlink_to(pushed.path)
-            task = Task(folder / "raw", max_bytes=recipe.max_bytes, max_ratio=recipe.max_ratio)
+            task = _lent(pushed, folder, max_bytes=recipe.max_bytes, max_ratio=recipe.max_ratio)
             ahead.append((pushed, folder, readers.submit(task)))
         if ahead and (pushed is None or len(ahead) > AHEAD):
             first, folder, reading = ahead.popleft()

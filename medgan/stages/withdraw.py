@@ -13,6 +13,7 @@ from medgan.stages import erasure
 from medgan.stages.desk import LEASE
 from medgan.stages.erasure import OPTED_OUT, PIXELS, WITHDRAWN, Erasure, erase
 from medgan.stages.named import Named, issued, persons, pseudonyms
+from medgan.stages.unload import forget_pushed
 
 __all__ = ["PIXELS", "Withdrawal", "erase", "listed", "patient_ids", "withdraw"]
 
@@ -50,7 +51,9 @@ def withdraw(patients: Iterable[str], home: Home) -> Withdrawal:
         if cut_off:
             erasure.remove(cut_off, home)
         done = erase(everyone, home, why=WITHDRAWN)
-    return Withdrawal(**done.model_dump(), patients=len(leavers), already=already, unknown=unknown)
+        pushed = forget_pushed(everyone, home)
+    said = done.model_copy(update={"deleted": {**done.deleted, "inbox": pushed}}).model_dump()
+    return Withdrawal(**said, patients=len(leavers), already=already, unknown=unknown)
 
 
 def patient_ids(data: bytes) -> list[str]:

@@ -186,8 +186,8 @@ def test_of_what_lay_in_one_place_the_content_that_is_there_now_counts_as_known(
 
 def test_merged_patients_are_one_person_however_they_were_merged(tmp_path: Path) -> None:
     ledger = open_ledger(tmp_path)
-    assert ledger.merge("b", "a") and ledger.merge("c", "b") and ledger.merge("e", "d") and ledger.merge("d", "c")
-    assert not ledger.merge("b", "a") and not ledger.merge("a", "e"), "known, or the other way round: nothing new"
+    assert ledger.merge([("b", "a"), ("c", "b"), ("e", "d")]) == 3 and ledger.merge([("d", "c")]) == 1
+    assert ledger.merge([("b", "a"), ("a", "e")]) == 0, "known, or the other way round: nothing new"
     assert ledger.same_person() == {"b": "a", "c": "a", "d": "a", "e": "a"}
     assert ledger.everyone_like(["e", "x"]) == {"a", "b", "c", "d", "e", "x"}
 

@@ -25,6 +25,7 @@ from medgan.stages.desk import ASIDE
 from medgan.stages.ingest import ingest, pending
 from medgan.stages.receive import open_reception
 from medgan.stages.status import oldest_unprocessed_seconds
+from medgan.stages.withdraw import withdraw
 
 
 @pytest.fixture
@@ -174,3 +175,9 @@ def test_the_age_of_what_waits_is_that_of_the_oldest(home: Home) -> None:
     (folder / "x.dcm").write_bytes(dicom_bytes())
     before = time.time() - (folder / "x.dcm").stat().st_mtime
     assert before <= oldest_unprocessed_seconds(home) <= before + 60
+
+
+def test_what_waits_of_a_withdrawn_patient_leaves_the_inbox(home: Home) -> None:
+    send(home, [*study("1.2.3.1", IssuerOfPatientID="WEST"), *study("1.3.1", patient="P2", StudyInstanceUID="1.3")])
+    assert withdraw(["P1"], home).deleted["inbox"] == 1 and withdraw(["P1"], home).deleted["inbox"] == 0
+    assert counts(take(home)) == {"received": 1, "ingested": 1}

@@ -109,7 +109,7 @@ def test_a_second_call_finds_nothing_to_do(home: Home, phantoms: Path) -> None:
     ledgers = home.identified_ledger.input_states(), home.research.ledger.live_digests()
     second = withdraw([leaver, f" {leaver} "], home)
     assert (second.patients, second.already, second.unknown, second.inputs) == (1, 1, 0, 0)
-    assert set(second.deleted.values()) == {0} and set(second.deleted) == {*PIXELS, "work"}
+    assert set(second.deleted.values()) == {0} and set(second.deleted) == {*PIXELS, "work", "inbox"}
     assert second.stale_checkpoints == first.stale_checkpoints
     assert second.tombstones == 0 and second.proof == first.proof and len(proofs(home)) == 1
     assert ledgers == (home.identified_ledger.input_states(), home.research.ledger.live_digests())
