@@ -20,7 +20,7 @@ from tasks.ingest import settle_people
 def pipeline(source: str = "", recipe: str = "demo") -> Release:
     """DICOM in; synthetic cohort, verdict, registered model and signed bundle out. One run at a time a home."""
     settle_people()
-    with Home.create().research.ledger.lease("pipeline"):
+    with Home.create().at_work():
         ingest(source, recipe)
         cohorts = preprocess(recipe)
         checkpoint = train(cohorts, recipe)

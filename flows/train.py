@@ -14,6 +14,7 @@ from tasks.train import train_generator
 @flow(name="train", persist_result=False)
 def train(cohorts: tuple[Cohort, ...] = (), recipe: str = "demo", budget_s: float | None = None) -> Checkpoint:
     """Train on the cohort that the recipe names, or the one with most patients."""
-    chosen = load(TrainRecipe, recipe)
-    known = cohorts or newest.real_cohorts(Home.create())
-    return train_generator(newest.choose(known, chosen.group), chosen, budget_s)
+    chosen, home = load(TrainRecipe, recipe), Home.create()
+    with home.at_work():
+        known = cohorts or newest.real_cohorts(home)
+        return train_generator(newest.choose(known, chosen.group), chosen, budget_s)

@@ -9,9 +9,11 @@ A Home travels to other processes as its path.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +27,9 @@ from medgan.settings import settings
 from medgan.store import Store, private, writable, write_durably
 
 KEY_BYTES = 32
+_AT_WORK: ContextVar[frozenset[Path]] = ContextVar(
+    "homes in which this context holds the pipeline", default=frozenset()
+)
 R = TypeVar("R", bound=Record)
 
 
@@ -107,6 +112,22 @@ class Home:
             with writable():
                 write_durably(root / "research" / "keys" / "cohort", secrets.token_hex(KEY_BYTES).encode(), mode=0o600)
         return home
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Hold the lease of the pipeline, so that nobody is withdrawn meanwhile; a flow inside another shares it.
+
+        Raises Busy when another run, or a withdrawal, is at it.
+        """
+        if self.root in _AT_WORK.get():
+            yield
+            return
+        with self.research.ledger.lease("pipeline"):
+            mark = _AT_WORK.set(_AT_WORK.get() | {self.root})
+            try:
+                yield
+            finally:
+                _AT_WORK.reset(mark)
 
     @property
     def inbox(self) -> Path:

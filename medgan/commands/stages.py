@@ -27,6 +27,7 @@ def deidentify(
     from medgan.records import Quarantined
     from medgan.stages import deidentify as stage
     from medgan.stages import ingest
+    from medgan.stages.desk import LEASE
 
     if (src is None) != (dst is None):
         raise UsageError("give both SRC and DST, or neither for the waiting studies of the home")
@@ -40,7 +41,8 @@ def deidentify(
         else:
             opened = open_home(home)
             recipe = load(DeidentifyRecipe, "demo").model_copy(update={"profile": profile})
-            outcomes = stage.deidentify(ingest.pending(opened), recipe, opened, on_progress=told)
+            with opened.identified_ledger.lease(LEASE):  # nobody is withdrawn meanwhile
+                outcomes = stage.deidentify(ingest.pending(opened), recipe, opened, on_progress=told)
             aside = sum(isinstance(outcome, Quarantined) for outcome in outcomes)
             done = {"studies": len(outcomes) - aside, "quarantined": aside}
     console.answer(done, as_json=json)

@@ -1,10 +1,11 @@
 import pickle
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from medgan.errors import HomeError
+from medgan.errors import Busy, HomeError
 from medgan.home import Home, read_key
 from medgan.ledger_inputs import Input
 from medgan.records import Record
@@ -74,3 +75,17 @@ def test_a_home_travels_as_its_path(tmp_path: Path) -> None:
     home = Home.create(tmp_path)
     assert home.research.ledger is home.research.ledger
     assert pickle.loads(pickle.dumps(home)).pseudonym_key == home.pseudonym_key  # noqa: S301 - our own bytes
+
+
+def test_a_flow_inside_another_shares_the_lease_and_a_second_run_is_busy(tmp_path: Path) -> None:
+    home = Home.create(tmp_path / "home")
+    with home.at_work(), Home(home.root).at_work():
+        pass
+    with home.at_work(), ThreadPoolExecutor(1) as pool:  # a thread that was not handed the context is another run
+        assert isinstance(pool.submit(_work_in, home).exception(), Busy)
+    _work_in(home)
+
+
+def _work_in(home: Home) -> None:
+    with home.at_work():
+        pass
