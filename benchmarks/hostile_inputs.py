@@ -32,7 +32,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from hostile import Case, hostile, zip_with_bomb  # noqa: E402
 
-LONGEST_S, MOST_MIB = 900, 1536
+LONGEST_S, MOST_MIB = 300, 1536
 ACCEPTED = ("ingested", "duplicate", "conflict", "superseded")
 PAIRS = {"exact_duplicate": "duplicate", "same_data_set": "duplicate", "same_uid": "conflict"}
 
