@@ -22,7 +22,7 @@ def main() -> None:
     """Entry point: run a verb; every error ends in one sentence and its exit code."""
     signal.signal(signal.SIGTERM, _on_sigterm)
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name="medgan")
     except MedganError as error:
         (console.note if error.exit_code in (0, 143) else console.fail)(str(error))
         code = error.exit_code

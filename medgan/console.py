@@ -93,7 +93,7 @@ def _duration(seconds: float) -> str:
 
 
 def note(text: str) -> None:
-    err.print(text, highlight=False)
+    err.print(text, highlight=False, soft_wrap=True)
 
 
 def fail(text: str) -> None:
@@ -135,5 +135,5 @@ def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "\n".join(_plain(inner) for inner in value) or "none"
     if isinstance(value, float):
-        return f"{value:.3g}"
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return str(value)

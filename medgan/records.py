@@ -40,6 +40,7 @@ class Intake(Record):
     states: dict[str, int]  # received, ingested, duplicate, conflict, quarantined, refused; unchanged
     reasons: dict[Reason, int]
     superseded: int = 0  # earlier inputs that a correction, or a deletion at their source, has overtaken
+    compared: int = 0  # studies that an archive listed, or told to have changed
     gone: int = 0  # studies that their archive does not hold any more
     waiting: int = 0  # studies that may still be arriving: a later run takes them in
     studies: tuple[IdentifiedStudy, ...] = ()  # new or changed by this ingestion

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from medgan.errors import UsageError
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -30,8 +32,18 @@ def settings() -> Settings:
         research_url=get("MEDGAN_RESEARCH_URL", ""),
         tracking_uri=get("MEDGAN_TRACKING_URI", ""),
         prefect_api=get("PREFECT_API_URL", ""),
-        reserve_bytes=int(float(get("MEDGAN_RESERVE_GIB") or 2) * 2**30),
+        reserve_bytes=int(_number(get("MEDGAN_RESERVE_GIB") or "2", "MEDGAN_RESERVE_GIB") * 2**30),
     )
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise UsageError(f"{name} must be a number from 0 upward")
+    return value
 
 
 def orchestration_environment(home: Path) -> dict[str, str]:

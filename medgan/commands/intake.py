@@ -14,6 +14,8 @@ from medgan import console
 from medgan.commands.app import HomeOption, JsonOption, LabelsOption, RecipeOption, SourceArgument, app, open_home
 from medgan.errors import UsageError
 
+TELL_S = 10.0
+
 
 @app.command()
 def ingest(
@@ -22,7 +24,12 @@ def ingest(
     labels: LabelsOption = None,
     recipe: RecipeOption = "demo",
     report: Annotated[Path | None, typer.Option(help="CSV of every input: sha256, state, reason.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Let the hourly schedule take it in, too.")] = False,
+    follow: Annotated[
+        bool | None, typer.Option("--follow/--unfollow", help="Let the hourly schedule take it in too, or no more.")
+    ] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Compare with all that an archive lists, not only with its change log.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Take in a source: every input counted once, as ingested, duplicate, conflict, quarantined or refused."""
@@ -32,10 +39,13 @@ def ingest(
     from medgan.stages.places import opened
 
     house, how = open_home(home), load(IngestRecipe, recipe)
+    how = how.model_copy(update={"reconcile_s": 0.0}) if whole else how
     with opened(source, house, labels=labels) as place:
-        if follow:
+        if follow is not None:
             address = source if "://" in source else str(Path(source).absolute())
-            known_sources.remember(house.root / "identified", address, labels, secret=house.pseudonym_key)
+            note = known_sources.remember if follow else known_sources.forget
+            name = note(house.root / "identified", address, labels, secret=house.pseudonym_key)
+            console.note(f"{name}: the hourly schedule takes it in{' too' if follow else ' no more'}")
         try:
             with console.Steps() as steps:
                 intake = stage.ingest(place, how, house, on_progress=steps.reporter("ingest", "inputs"))
@@ -43,13 +53,18 @@ def ingest(
             if report is not None:
                 stage.report(house, report)
     said = {**intake.states, "quarantined, why": intake.reasons, "studies": len(intake.studies)}
-    also = {"superseded": intake.superseded, "studies gone": intake.gone, "studies still arriving": intake.waiting}
+    also = {
+        "superseded": intake.superseded,
+        "studies compared": intake.compared,
+        "studies gone": intake.gone,
+        "studies still arriving": intake.waiting,
+    }
     console.answer({**said, **{name: n for name, n in also.items() if n or json}}, as_json=json)
 
 
 @app.command()
 def receive(
-    allow: Annotated[list[str], typer.Option(help="AE title that may send here; give one for each.")],
+    allow: Annotated[list[str] | None, typer.Option(help="AE title that may send here; give one for each.")] = None,
     home: HomeOption = None,
     port: Annotated[int, typer.Option(help="DICOM port; 0 takes a free one.", min=0, max=65535)] = 11112,
     host: Annotated[str, typer.Option(help="Address to listen on; others can reach only this.")] = "127.0.0.1",
@@ -66,6 +81,8 @@ def receive(
     from medgan.sources.address import INBOX
     from medgan.stages.receive import open_reception
 
+    if not allow:
+        raise UsageError("name those who may send, by AE title: medgan receive --allow CT1 --allow PACS")
     opened = open_home(home)
     known_sources.remember(opened.root / "identified", INBOX, secret=opened.pseudonym_key)
     stop = threading.Event()
@@ -74,14 +91,18 @@ def receive(
     reception = open_reception(opened, allowed=allow, port=port, host=host, ae_title=ae_title, tls=tls, rate=rate)
     reception.start()
     console.note(f"receiving as {ae_title} on {host}:{reception.port}; Ctrl-C stops")
+    told = reception.counts
     try:
-        stop.wait()
+        while not stop.wait(TELL_S):
+            if reception.counts != told:
+                told = reception.counts
+                console.note(
+                    f"received {told.received}, repeated {told.repeated}, refused {sum(told.refused.values())}"
+                )
     finally:
         reception.stop()
-        counts = reception.counts
-        console.answer(
-            {"received": counts.received, "repeated": counts.repeated, "refused": counts.refused}, as_json=json
-        )
+        told = reception.counts
+        console.answer({"received": told.received, "repeated": told.repeated, "refused": told.refused}, as_json=json)
 
 
 @app.command()
@@ -103,8 +124,13 @@ def quarantine(
     if action == "list":
         rows = stage.inputs(opened) + stage.studies(opened)
         console.listing(rows, as_json=json, empty="nothing is set aside")
-    else:
-        console.listing(actions[action](opened, subject), as_json=json)
+        return
+    if not subject:
+        raise UsageError(f"quarantine {action} needs a study's key, an input's sha256, or a reason")
+    console.listing(actions[action](opened, subject), as_json=json)
+    said = {"retry": "the next run tries them again", "drop": "what was held of them is deleted; they stay on the list"}
+    if action in said:
+        console.note(said[action])
 
 
 @app.command()

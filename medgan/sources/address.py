@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from medgan.errors import SourceError, UsageError
+from medgan.errors import UsageError
 from medgan.sources.connection import Connection
 from medgan.sources.inbox import Inbox
 from medgan.sources.server import Server
@@ -21,7 +21,7 @@ def open_address(
 ) -> Source | Server | Inbox:
     """Open any address. `connections` are by host and port.
 
-    Raises SourceError when a source is missing or of no known kind, UsageError when its address is wrong.
+    Raises SourceError when a source is missing, UsageError when its address is wrong or of no known kind.
     """
     if "://" not in address:
         return open_source(address, labels=labels)
@@ -38,7 +38,7 @@ def open_address(
         from medgan.sources.dimse import open_dimse
 
         return open_dimse(address, connection)
-    raise SourceError(f"this kind of address is not supported; expected {KINDS}")
+    raise UsageError(f"this kind of address is not supported; expected {KINDS}")
 
 
 def _host(address: str) -> str:

@@ -8,13 +8,14 @@ changes=no an Orthanc is asked by DICOMweb alone; then neither an overwritten in
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from pydicom.datadict import tag_for_keyword
 
@@ -156,9 +157,18 @@ def open_dicomweb(
     scheme = parts.scheme.removeprefix("dicomweb+")
     place = f"{f'[{host}]' if ':' in host else host}:{port or (443 if scheme == 'https' else 80)}"
     url = f"{scheme}://{place}{parts.path.rstrip('/')}"
-    name = f"dicomweb+{url}" + (f"?{parts.query}" if parts.query else "")
+    if scheme == "http" and (connection.token or connection.user) and not _is_here(host):
+        raise UsageError("a token or password would go over plain http; use dicomweb+https")
+    name = f"dicomweb+{url}" + (f"?{urlencode(sorted(matching))}" if matching else "")  # how it is asked is no place
     web = Web(connection, sleep, chance)
     return Dicomweb(name, connections, web, url, matching, changes, page)
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 _USAGE = "the address is not like dicomweb+https://host:port/path?Keyword=Value; correct it"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
@@ -191,7 +191,8 @@ def open_dimse(address: str, connection: Connection) -> Dimse:
     mover = None
     if connection.retrieve == "move":
         mover = Mover(peer, _facing(host), connection.listen, called_tls(connection))
-    return Dimse(address, peer, given, connections, mover)
+    name = f"dimse://{title}@{host}:{port}" + (f"?{urlencode(sorted(given.items()))}" if given else "")
+    return Dimse(name, peer, given, connections, mover)  # how it is asked is no place
 
 
 def _facing(host: str) -> str:

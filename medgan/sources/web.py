@@ -7,6 +7,7 @@ import http.client
 import json
 import logging
 import random
+import socket
 import ssl
 import threading
 import time
@@ -73,7 +74,7 @@ class Patience:
         """Sleep before the next try. Raises SourceError when there were enough."""
         self.failed += 1
         if self.failed >= TRIES:
-            message = f"the archive stopped answering ({broken.code}); run again: what arrived is kept"
+            message = f"the archive does not answer ({broken.code}); run again: what arrived is kept"
             raise SourceError(message) from None
         wait_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (self.failed - 1)) * (0.5 + self.chance() / 2)
         self.sleep(max(wait_s, min(broken.wait_s or 0.0, LONGEST_ASKED_S)))
@@ -157,7 +158,7 @@ class Web:
         except requests.exceptions.SSLError as error:
             _raise_for_tls(error)
         except BROKEN as error:
-            raise Broken("time-out" if isinstance(error, requests.Timeout) else "connection") from None
+            raise Broken(_cause(error)) from None
         except requests.RequestException:
             raise SourceError("the address of the archive cannot be used; check it") from None
         except OSError:  # requests' own are gone by now
@@ -249,6 +250,18 @@ def _follow(response: requests.Response, url: str) -> str:
     if urlsplit(target)[:2] != urlsplit(url)[:2]:
         raise Unexpected("the archive redirects to another host; give that address if it is right")
     return target
+
+
+def _cause(error: BaseException) -> str:
+    """What was wrong with a connection, in words that name no host."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, socket.gaierror | urllib3.exceptions.NameResolutionError):
+            return "its host is not known here; check the address"
+        if isinstance(cause, ConnectionRefusedError):
+            return "nobody listens at its port; check the address"
+        cause = next((arg for arg in cause.args if isinstance(arg, BaseException)), None) or cause.__context__
+    return "time-out" if isinstance(error, requests.Timeout) else "connection"
 
 
 def _raise_for_tls(error: BaseException) -> NoReturn:

@@ -77,7 +77,7 @@ class Desk:
         self.same = self.ledger.same_person()
         self.states: Counter[str] = Counter()
         self.reasons: Counter[Reason] = Counter()
-        self.tally: Counter[str] = Counter()  # superseded, gone, waiting
+        self.tally: Counter[str] = Counter()  # superseded, compared, gone, waiting
         self.studies: dict[str, IdentifiedStudy] = {}
         self.seen: list[tuple[str, str]] = []
 
@@ -89,6 +89,7 @@ class Desk:
             states=states,
             reasons=dict(self.reasons),
             superseded=self.tally["superseded"],
+            compared=self.tally["compared"],
             gone=self.tally["gone"],
             waiting=self.tally["waiting"],
             studies=tuple(self.studies.values()),

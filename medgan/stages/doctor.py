@@ -14,6 +14,7 @@ from medgan.home import Home, Zone
 from medgan.settings import settings
 from medgan.stages.desk import LEASE
 from medgan.stages.desk import STAGE as INGEST
+from medgan.stages.places import connections
 from medgan.stages.withdraw import PIXELS
 from medgan.store import Store, private
 
@@ -49,6 +50,7 @@ def _checks() -> dict[str, Callable[[Home], tuple[bool, str]]]:
             private(home.root / "identified"),
             "closed to others" if private(home.root / "identified") else "others can enter: chmod 700 identified",
         ),
+        "connections": _connections,
         "identified ledger": lambda home: (True, f"{sum(home.identified_ledger.input_states().values())} inputs"),
         "research ledger": lambda home: (True, f"{len(home.research.ledger.entries('deidentify'))} studies"),
         "withdrawals": _withdrawn,
@@ -70,6 +72,13 @@ def _room(home: Home) -> tuple[bool, str]:
 def _key(home: Home) -> tuple[bool, str]:
     try:
         return True, f"fingerprint {home.key_fingerprint}"
+    except MedganError as error:
+        return False, str(error)
+
+
+def _connections(home: Home) -> tuple[bool, str]:
+    try:
+        return True, f"{len(connections(home))} hosts with credentials or certificates"
     except MedganError as error:
         return False, str(error)
 

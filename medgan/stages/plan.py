@@ -7,6 +7,7 @@ from typing import Any
 
 from medgan.digest import keyed, study_key
 from medgan.home import Home
+from medgan.settings import settings
 from medgan.sources.inbox import Inbox
 from medgan.sources.server import Server
 from medgan.sources.source import Source
@@ -31,7 +32,7 @@ def plan(source: Source | Server | Inbox, home: Home) -> dict[str, Any]:
         "MiB to take in": round(size / 2**20, 1),
         "MiB needed": round(need / 2**20, 1),
         "MiB free": round(free / 2**20, 1),
-        "fits": need < free,
+        "fits": need < free - settings().reserve_bytes,
     }
 
 

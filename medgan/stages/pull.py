@@ -81,6 +81,7 @@ def _poll(server: Server, source: str, desk: Desk, recipe: IngestRecipe) -> list
     now, cursor = desk.ledger.clock(), desk.ledger.cursor(source)
     poll = server.poll(cursor.cursor, whole=now - cursor.whole_at >= recipe.reconcile_s)
     listed = [_held(holding, desk, now) for holding in poll.holdings]
+    desk.tally["compared"] += len(listed)
     desk.seen += [(held.place, held.stamp) for held in listed]
     return desk.ledger.note_poll(source, poll.cursor, listed, whole=poll.whole)
 

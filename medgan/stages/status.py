@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from medgan import known_sources
 from medgan.home import Home
 from medgan.records import Checkpoint, Release, Scorecard, Study
 from medgan.sources.inbox import Inbox
@@ -32,6 +33,7 @@ def status(home: Home) -> dict[str, Any]:
             "wait for preprocessing": len(cleaned - packed - aside),
             "set aside": len(aside),
         },
+        "sources that the schedule follows": len(known_sources.everything(home.root / "identified")),
         "oldest unprocessed, seconds": round(oldest_unprocessed_seconds(home), 1),
         "cohorts": [
             f"{c.group}: {c.count} images of {c.patients} {c.unit}s; "

@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from factories import dicom_bytes
 
 from medgan.cli import main
 from medgan.errors import Reason
 from medgan.home import Home
+from medgan.known_sources import everything
 from medgan.stages import newest
 from medgan.store import Store
 
@@ -237,3 +239,37 @@ def test_a_home_that_others_can_read_is_told(medgan: Medgan, home: Home) -> None
     (home.root / "identified" / "key").chmod(0o644)
     done = medgan("doctor")
     assert done.code == 1 and "chmod 600" in done.err and "internal" not in done.err
+
+
+def test_a_source_is_followed_by_the_schedule_until_it_is_not(medgan: Medgan, home: Home, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.dcm").write_bytes(dicom_bytes("1.9.8.7", StudyInstanceUID="1.9.8"))
+    known = home.root / "identified"
+    before = set(everything(known))
+    assert medgan("ingest", tmp_path / "in").code == 0 and set(everything(known)) == before
+    followed = medgan("ingest", tmp_path / "in", "--follow")
+    assert followed.code == 0 and len(set(everything(known)) - before) == 1
+    assert str(tmp_path) not in followed.err
+    assert medgan("ingest", tmp_path / "in", "--unfollow").code == 0 and set(everything(known)) == before
+
+
+def test_a_receiver_without_senders_is_wrong_usage(medgan: Medgan) -> None:
+    done = medgan("receive")
+    assert done.code == 2 and "--allow" in done.err
+
+
+def test_a_reserve_that_is_no_number_is_wrong_usage(medgan: Medgan, monkeypatch: pytest.MonkeyPatch) -> None:
+    for wrong in ("abc", "-1", "inf"):
+        monkeypatch.setenv("MEDGAN_RESERVE_GIB", wrong)
+        done = medgan("status")
+        assert done.code == 2 and "MEDGAN_RESERVE_GIB" in done.err and wrong not in done.err.replace("information", "")
+
+
+def test_secrets_that_others_can_read_are_found_by_the_doctor(medgan: Medgan, home: Home) -> None:
+    path = home.root / "identified" / "connections.json"
+    path.write_text('{"h:443": {"token": "t"}}')
+    path.chmod(0o644)
+    done = medgan("doctor", "--json")
+    assert done.code == 1 and not next(row for row in done.told["rows"] if row["check"] == "connections")["fine"]
+    path.chmod(0o600)
+    assert next(r for r in medgan("doctor", "--json").told["rows"] if r["check"] == "connections")["fine"]

@@ -424,5 +424,19 @@ def test_the_address_says_where_and_what() -> None:
     server = open_dicomweb("dicomweb+https://h/a/dicom-web/?PatientID=P%261&00080060=CT", Connection())
     assert (server.url, server.connections) == ("https://h:443/a/dicom-web", 4)
     assert server.matching == [("PatientID", "P&1"), ("00080060", "CT")]
-    assert server.name == "dicomweb+https://h:443/a/dicom-web?PatientID=P%261&00080060=CT"
+    assert server.name == "dicomweb+https://h:443/a/dicom-web?00080060=CT&PatientID=P%261"
     assert open_dicomweb("dicomweb+http://[::1]/x", Connection()).url == "http://[::1]:80/x"
+
+
+def test_how_an_archive_is_asked_does_not_make_another_place_of_it() -> None:
+    plain = open_dicomweb("dicomweb+https://h/x?Modality=CT", Connection()).name
+    assert open_dicomweb("dicomweb+https://h:443/x/?connections=2&changes=no&Modality=CT", Connection()).name == plain
+    assert open_dicomweb("dicomweb+https://h/x", Connection()).name != plain
+
+
+@pytest.mark.parametrize("secret", [Connection(token="s3cret"), Connection(user="u", password="s3cret")])
+def test_a_secret_goes_over_plain_http_only_to_this_machine(secret: Connection) -> None:
+    with pytest.raises(UsageError, match="plain http"):
+        open_dicomweb("dicomweb+http://pacs.example/x", secret)
+    for here in ("localhost", "127.0.0.1", "[::1]"):
+        assert open_dicomweb(f"dicomweb+http://{here}:8042/x", secret)

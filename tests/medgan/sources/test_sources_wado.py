@@ -183,12 +183,12 @@ FINAL: dict[str, tuple[dict[str, list[Callable[[Answer], None]]], str]] = {
     "501": ({"study": [status(501)]}, "answered 501"),
     "log-in page": ({"study": [other("text/html", b"<html>Doe^Jane</html>")]}, "another format"),
     "takes no syntax": ({"study": [status(406)] * 2}, "does not take the request .406."),
-    "always 500": ({"study": [status(500)] * 9, "instance": [status(500)] * 9}, "stopped answering .500.; run again"),
-    "always breaks": ({"study": [cut_in_part(1)] * 9, "instance": [cut_in_part(1)] * 9}, "stopped answering"),
-    "no list": ({"study": [BREAK], "list": [well] + [status(503)] * 9}, "stopped answering .503."),
+    "always 500": ({"study": [status(500)] * 9, "instance": [status(500)] * 9}, "does not answer .500.; run again"),
+    "always breaks": ({"study": [cut_in_part(1)] * 9, "instance": [cut_in_part(1)] * 9}, "does not answer"),
+    "no list": ({"study": [BREAK], "list": [well] + [status(503)] * 9}, "does not answer .503."),
     "list is no JSON": (
         {"study": [BREAK], "list": [well, *[other("application/json", b"<")] * 9]},
-        "stopped answering .unreadable JSON.",
+        "does not answer .unreadable JSON.",
     ),
     "list is a page": (
         {"study": [BREAK], "list": [well, other("text/html", b"<html>Doe^Jane")]},
@@ -225,7 +225,7 @@ def test_a_poisoned_instance_does_not_keep_the_others_back(archive: Archive, tmp
 
     archive.faults.update({"study": [status(500)] * 9, "instance": [refuse] * 50})
     arrived = 0
-    with pytest.raises(SourceError, match="stopped answering"):
+    with pytest.raises(SourceError, match="does not answer"):
         for _ in open_it(archive).fetch(STUDY, tmp_path, Limits(), lambda _: False):
             arrived += 1
     assert arrived == 7
