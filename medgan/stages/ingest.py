@@ -8,7 +8,6 @@ Files are read by child processes (sources/readers.py), judged here (judge.py) a
 from __future__ import annotations
 
 import csv
-import shutil
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -28,7 +27,7 @@ from medgan.sources.server import Server
 from medgan.sources.source import Item, Source
 from medgan.stages import eligibility, merges
 from medgan.stages.desk import LEASE, STAGE, VERSION, Arrival, Desk
-from medgan.stages.judge import Judge
+from medgan.stages.judge import judge_and_settle
 from medgan.stages.pull import pull
 from medgan.stages.unload import unload
 from medgan.store import writable
@@ -128,21 +127,12 @@ def _take_in(source: Source, desk: Desk, recipe: IngestRecipe, readers: Readers,
     batch: list[Arrival] = []
     for arrival in _arrivals(source, desk, Limits(recipe.max_bytes, recipe.max_ratio), readers, landing, told):
         if batch and _is_full(batch, arrival):
-            _settle(batch, desk, landing)
+            judge_and_settle(batch, desk, landing)
             batch = []
         batch.append(arrival)
     if batch:
-        _settle(batch, desk, landing)
+        judge_and_settle(batch, desk, landing)
     told(len(source), len(source))
-
-
-def _settle(batch: list[Arrival], desk: Desk, landing: Path) -> None:
-    desk.home.require_room()
-    judge = Judge(desk, batch)
-    judge.decide()
-    desk.settle(judge, landing)
-    for arrival in batch:
-        shutil.rmtree(arrival.folder, ignore_errors=True)
 
 
 def _arrivals(

@@ -6,8 +6,10 @@ else of the same instance: a conflict, which is kept apart until one of the two 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from pathlib import Path
 
 from medgan.ledger_inputs import Input
 from medgan.stages.desk import STAGE, Arrival, Change, Desk
@@ -177,3 +179,13 @@ class Judge:
             self._labels = self.desk.labels(self.owner)
         if any(self._labels.get(study, {}).get(name) != arrival.label for name in arrival.files):
             self._change(study).arrivals.append(arrival)
+
+
+def judge_and_settle(arrivals: list[Arrival], desk: Desk, landing: Path) -> None:
+    """Decide on a batch, record it, and clear away what is left of it. Raises HomeError below the disk's reserve."""
+    desk.home.require_room()
+    judge = Judge(desk, arrivals)
+    judge.decide()
+    desk.settle(judge, landing)
+    for arrival in arrivals:
+        shutil.rmtree(arrival.folder, ignore_errors=True)

@@ -7,7 +7,6 @@ its sender was told that we have it.
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
@@ -22,7 +21,7 @@ from medgan.sources.inbox import Inbox, Pushed
 from medgan.sources.readers import Readers
 from medgan.sources.reading import Reading, Task
 from medgan.stages.desk import Arrival, Desk
-from medgan.stages.judge import Judge
+from medgan.stages.judge import judge_and_settle
 from medgan.store import writable
 
 AHEAD, BATCH = 64, 256
@@ -44,10 +43,10 @@ def unload(
             continue
         batch += [arrival for arrival, _ in arrivals]
         if len(batch) >= BATCH:
-            _settle(batch, desk, landing)
+            judge_and_settle(batch, desk, landing)
             batch = []
     if batch:
-        _settle(batch, desk, landing)
+        judge_and_settle(batch, desk, landing)
 
 
 def forget_pushed(keys: Collection[str], home: Home) -> int:
@@ -73,15 +72,6 @@ def _lent(pushed: Pushed, folder: Path, **limits: Any) -> Task:
         folder.mkdir()
         (folder / "raw").hardlink_to(pushed.path)
     return Task(folder / "raw", **limits)
-
-
-def _settle(batch: list[Arrival], desk: Desk, landing: Path) -> None:
-    desk.home.require_room()
-    judge = Judge(desk, batch)
-    judge.decide()
-    desk.settle(judge, landing)
-    for arrival in batch:
-        shutil.rmtree(arrival.folder, ignore_errors=True)
 
 
 def _arrivals(
