@@ -40,6 +40,7 @@ class Held:
     address: str
     stamp: str
     changed_at: float
+    noted_at: float = 0.0
     settled: bool = False
     expected: int | None = None
     taken: str | None = None
@@ -54,6 +55,7 @@ class Cursor:
     whole_at: float = 0.0
 
 
+PUSHED = "pushed"  # the stamp of inputs that nobody can be asked for again
 COLUMNS = tuple(field.name for field in fields(Input))
 FIELDS = attrgetter(*COLUMNS)
 HELD = tuple(field.name for field in fields(Held))
@@ -97,6 +99,13 @@ class Inputs(Book):
         with self.reader.connect() as db:
             parts = [db.scalars(query.where(inputs.c.study_key.in_(some))) for some in slices(sorted(set(study_keys)))]
             return {key for part in parts for key in part if key}
+
+    def reconsider_by_rule(self, name: str, rule: str, state: str) -> None:
+        """Have inputs in this state judged again when the rule that put them there is another than at the last call."""
+        before = self.cursor(name)
+        if before.polled_at and before.cursor != rule:
+            self.reconsider(state=state)
+        self.rule_changed(name, rule)  # last, so that it is done again after a kill
 
     def rule_changed(self, name: str, rule: str) -> bool:
         """Whether a rule that decides about inputs is another than at the last call, which notes it."""
@@ -144,8 +153,12 @@ class Inputs(Book):
             return {key for key in db.scalars(query) if key}
 
     def unsee(self, study_key: str) -> int:
-        """Forget that the inputs of a study were seen, so that the next intake reads them again; returns how many."""
-        where = sa.and_(inputs.c.study_key == study_key, inputs.c.state != "withdrawn")
+        """Forget that the inputs of a study were seen, so that the next intake reads them again; returns how many.
+
+        Pushed ones that were set aside stay known: their bytes lie in the store, not at a source.
+        """
+        aside = sa.and_(inputs.c.stamp == PUSHED, inputs.c.state.in_(("conflict", "quarantined")))
+        where = sa.and_(inputs.c.study_key == study_key, inputs.c.state != "withdrawn", ~aside)
         with self.engine.begin() as db:
             db.execute(sa.update(holdings).where(holdings.c.place == study_key).values(taken=None, owed=True))
             return db.execute(sa.delete(inputs).where(where)).rowcount
@@ -166,11 +179,21 @@ class Inputs(Book):
         with self.engine.begin() as db:
             before = {held.place: held for held in self._held(db, source, None if whole else list(told))}
             changed = [held for place, held in told.items() if _differs(held, before.get(place))]
-            self._insert(db, holdings, [_row(source, held, before.get(held.place)) for held in changed], renew=RENEWED)
-            row = {"source": source, "cursor": cursor, "polled_at": now, "whole_at": now if whole else 0.0}
-            renew = ("cursor", "polled_at", "whole_at") if whole else ("cursor", "polled_at")
-            self._insert(db, cursors, row, renew=renew)
+            rows = [_row(source, held, before.get(held.place), now) for held in changed]
+            self._insert(db, holdings, rows, renew=RENEWED)
+            # what came of another state of a study must not count for this one, also when it looks like an earlier one
+            again = sorted(row["place"] for row in rows if row["place"] in before and row["taken"] is None)
+            for some in slices(again):
+                seen = (inputs.c.source == source, inputs.c.study_key.in_(some))
+                db.execute(sa.update(inputs).where(*seen).values(stamp="of another state"))
+            row = {"source": source, "cursor": cursor, "polled_at": now, "whole_at": 0.0}
+            self._insert(db, cursors, row, renew=("cursor", "polled_at"))
         return [held for place, held in before.items() if place not in told] if whole else []
+
+    def compared(self, source: str) -> None:
+        """Note that a whole listing was acted on: what was gone has been seen off."""
+        with self.engine.begin() as db:
+            db.execute(sa.update(cursors).where(cursors.c.source == source).values(whole_at=self.clock()))
 
     def held(self, source: str) -> int:
         """How many studies this archive is known to hold."""
@@ -239,18 +262,18 @@ class Inputs(Book):
             db.execute(sa.delete(holdings).where(*_at(source, place)))
 
 
-RENEWED = ("address", "stamp", "changed_at", "settled", "expected", "taken", "owed")
+RENEWED = ("address", "stamp", "changed_at", "noted_at", "settled", "expected", "taken", "owed")
 
 
 def _differs(held: Held, before: Held | None) -> bool:
     return before is None or (held.stamp, held.settled) != (before.stamp, before.settled)
 
 
-def _row(source: str, held: Held, before: Held | None) -> dict[str, Any]:
+def _row(source: str, held: Held, before: Held | None, now: float) -> dict[str, Any]:
     """The row of a study that changed; one whose stamp is the old one changed when it did before."""
-    values = {name: getattr(held, name) for name in HELD}
+    values = {**{name: getattr(held, name) for name in HELD}, "noted_at": now}
     if before is not None and before.stamp == held.stamp:
-        values |= {"taken": before.taken, "changed_at": before.changed_at}
+        values |= {"taken": before.taken, "changed_at": before.changed_at, "noted_at": before.noted_at}
     return {**values, "source": source, "owed": held.stamp != values["taken"]}
 
 

@@ -45,16 +45,14 @@ class Leases(Book):
     def _take(self, name: str, owner: str) -> int:
         now = self.clock()
         with self.engine.begin() as db:
-            row = db.execute(sa.select(leases).where(leases.c.name == name)).one_or_none()
-            if row is not None and row.expires_at > now and not _gone(row.owner):
+            self._insert(db, leases, {"name": name, "owner": "", "token": 0, "expires_at": 0.0})
+            # SQLite has the whole database locked by now; elsewhere the row is
+            row = db.execute(sa.select(leases).where(leases.c.name == name).with_for_update()).one()
+            if row.expires_at > now and not _gone(row.owner):
                 raise Busy(f"{name}: another run is at it; this one does nothing")
-            token = row.token + 1 if row is not None else 1
-            values = {"owner": owner, "token": token, "expires_at": now + LEASE_S}
-            if row is None:
-                db.execute(sa.insert(leases).values(name=name, **values))
-            else:
-                db.execute(sa.update(leases).where(leases.c.name == name).values(**values))
-        return token
+            values = {"owner": owner, "token": row.token + 1, "expires_at": now + LEASE_S}
+            db.execute(sa.update(leases).where(leases.c.name == name).values(**values))
+        return int(row.token) + 1
 
     def _renew(self, name: str, owner: str, done: threading.Event) -> None:
         while not done.wait(RENEW_S):

@@ -46,6 +46,7 @@ holdings = sa.Table(  # what an archive holds, a row a study; only in the identi
     sa.Column("stamp", sa.String, nullable=False),
     sa.Column("expected", sa.Integer),  # instances, where the archive tells
     sa.Column("changed_at", sa.Float, nullable=False),  # when it last changed, by this machine's clock
+    sa.Column("noted_at", sa.Float, nullable=False),  # when this state of it was first told
     sa.Column("settled", sa.Boolean, nullable=False),  # the archive says that nothing more is coming
     sa.Column("taken", sa.String),  # the stamp that was taken in
     sa.Column("taken_at", sa.Float),

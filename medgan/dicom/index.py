@@ -114,6 +114,20 @@ def read_header(data: Bytes, *, room: int = 2 << 30) -> Header:
     return header
 
 
+def peek_owner(data: structure.Bytes) -> tuple[str, str] | None:
+    """Patient id and issuer of a file that may be unusable otherwise; None without an id. Raises InputRejected."""
+    if data[128:132] != b"DICM":
+        return None
+    meta, start = structure.read_meta(data)
+    syntax = _ascii(meta.get(META_SYNTAX, b"")) or EXPLICIT
+    if syntax == DEFLATED:
+        return None
+    found = structure.walk(data, start, IMPLICIT if syntax == PRIVATE_IMPLICIT else syntax)
+    charsets = found.raw(CHARACTER_SET) or b""
+    patient_id = _text(found.raw(PATIENT_ID), charsets)
+    return (patient_id, _text(found.raw(ISSUER), charsets)) if patient_id else None
+
+
 def content_digest(data: Bytes) -> str:
     """sha256 of the data set without preamble and file meta, which differ from sender to sender."""
     _, start = structure.read_meta(data)

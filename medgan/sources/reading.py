@@ -20,7 +20,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from medgan.dicom.index import Header, content_digest, missing_start, read_header
+from medgan.dicom.index import Header, content_digest, missing_start, peek_owner, read_header
 from medgan.errors import InputRejected, Reason
 from medgan.sources.entry import Limits
 from medgan.sources.labels import Hints, is_picture, is_volume
@@ -61,6 +61,7 @@ class Reading:
     header: Header | None = None
     unit: Literal["patient", "image"] = "patient"
     reason: Reason | None = None
+    owner: tuple[str, str] | None = None  # patient id and issuer of a file that cannot be used; identified
 
 
 def kind_of(name: str) -> Kind:
@@ -100,7 +101,15 @@ def look(task: Task) -> Reading:
             raise
         reason = Reason.UNSAFE_FILE
     remove_parts(task.path)
-    return Reading(sha256, size, reason=reason)
+    return Reading(sha256, size, reason=reason, owner=_owner(data))
+
+
+def _owner(data: bytes | mmap.mmap) -> tuple[str, str] | None:
+    """Whose a file is that cannot be used, where that can be read."""
+    try:
+        return peek_owner(data)
+    except (InputRejected, MemoryError):
+        return None
 
 
 def remove_parts(path: Path) -> None:
@@ -189,7 +198,7 @@ def parse_answer(line: bytes) -> Reading:
     if len(parts) == 1:
         raise OSError(int(parts[0]), "")
     try:
-        sha256, size, files, contents, header, unit, reason = parts
+        sha256, size, files, contents, header, unit, reason, owner = parts
         if not all(SHA256.fullmatch(name) for name in (sha256, *files)):
             raise ValueError
         return Reading(
@@ -200,6 +209,7 @@ def parse_answer(line: bytes) -> Reading:
             Header(*header) if header else None,
             unit,
             Reason(reason) if reason else None,
+            (str(owner[0]), str(owner[1])) if owner else None,
         )
     except TypeError:
         raise ValueError from None

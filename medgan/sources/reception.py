@@ -153,7 +153,9 @@ class Reception:
         digest.update(data)
         path = self.inbox / sender / f"{digest.hexdigest()}.dcm"
         what = "repeated"
-        if not path.exists():
+        try:
+            os.utime(path)  # sent once more: it is the newest that this sender says
+        except FileNotFoundError:
             what = "received"
             part = self.inbox / f"{PART}{secrets.token_hex(8)}"
             try:

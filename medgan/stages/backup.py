@@ -12,9 +12,13 @@ from typing import Any
 
 from medgan.errors import HomeError, UsageError
 from medgan.home import Home
+from medgan.settings import settings
 from medgan.store import writable, write_durably
 
-SECRETS = ("identified/key", "identified/sources.json", "research/keys/cohort", "research/keys/signing.pem")
+SECRETS = (
+    *("identified/key", "identified/sources.json", "identified/connections.json", "identified/consent.csv"),
+    *("identified/opt-out.csv", "identified/merges.csv", "research/keys/cohort", "research/keys/signing.pem"),
+)
 ZONES = {"identified": 0o700, "research": 0o750, "research/keys": 0o700}
 LEDGERS = ("identified/ledger.db", "research/ledger.db")
 
@@ -25,6 +29,8 @@ def backup(home: Home, target: Path) -> dict[str, Any]:
         raise UsageError("the backup file exists already; name a new one")
     if not target.absolute().parent.is_dir():
         raise UsageError("the folder of the backup file does not exist; make it first")
+    if settings().identified_url or settings().research_url:
+        raise UsageError("the ledgers are on PostgreSQL: back them up there (pg_dump), together with the home folder")
     held = io.BytesIO()
     names = []
     with tarfile.open(fileobj=held, mode="w:gz") as tar:

@@ -125,6 +125,10 @@ class Desk:
         """What was read, as an arrival; `row` says where it lay, its images lie in `folder`."""
         row = replace(row, sha256=reading.sha256, size=reading.size)
         if reading.reason is not None or reading.header is None:
+            if reading.owner is not None:  # whose it is, so that it leaves with its patient
+                patient_id, issuer = reading.owner
+                patient = digests.patient_key(self.secret, patient_id, issuer)
+                row = replace(row, patient_key=patient, id_key=digests.id_key(self.secret, patient_id))
             return Arrival(replace(row, state="quarantined", reason=reading.reason), folder)
         row = self._keyed(row, reading.header, reading.contents[0])
         return Arrival(row, folder, reading.files, label, reading.unit)
@@ -135,14 +139,19 @@ class Desk:
         landing: Path,
         *,
         partial: Collection[str] = (),
+        closed: Collection[str] = (),
         taken: Iterable[tuple[str, str, str]] = (),
         left: Iterable[tuple[str, str]] = (),
     ) -> None:
         """Seal the studies that change, and record them with the rows of what arrived.
 
-        partial: studies (by key) of which more is coming. taken, left: see Ledger.settle.
+        partial: studies (by key) of which more is coming; closed: of which nothing more is. taken, left: see
+        Ledger.settle.
         """
         before = self._versions(judge.changes)
+        # what another source brings does not complete a study that its archive is still sending
+        waiting = {key for key, entry in before.items() if entry.state == "partial"} - set(closed)
+        partial = {*partial, *waiting}
         entries = [self._aside(arrival, landing) for arrival in judge.arrivals if _only_here(arrival)]
         with ThreadPoolExecutor(SEALS) as pool:
             seal = functools.partial(self._seal, before=before, landing=landing, partial=partial)
@@ -252,7 +261,8 @@ class Desk:
         with writable():
             folder.mkdir()
             _link(arrival.spool, folder / "input")
-        digest = self.zone.store.seal(folder, ASIDE, {"stage": ASIDE})
+        # the place makes it an artefact of its own: another sender may have pushed the same bytes
+        digest = self.zone.store.seal(folder, ASIDE, {"stage": ASIDE, "place": arrival.row.locator})
         key = digests.key(ASIDE, VERSION, [name], source=arrival.row.source, locator=arrival.row.locator)
         patients = (arrival.row.patient_key,) if arrival.row.patient_key else ()
         record = json.dumps({"sender": sender, "sha256": name})
@@ -269,6 +279,19 @@ def forget_study(home: Home, study_key: str) -> int:
                 zone.ledger.forget(entry.digest)
                 count += 1
     return count
+
+
+def put_back(entry: Entry, home: Home) -> None:
+    """Lay bytes that were set aside into the inbox again, first; then they are set aside no more."""
+    said = json.loads(entry.record)
+    with writable():
+        folder = home.inbox / said["sender"]
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / f"{said['sha256']}.dcm"
+        if not target.exists():
+            target.hardlink_to(home.identified.store.path(entry.digest) / "input")
+    home.identified.store.drop(entry.digest)
+    home.identified_ledger.forget(entry.digest)
 
 
 def _only_here(arrival: Arrival) -> bool:

@@ -143,7 +143,7 @@ def _damage(check: str, damaged: list[str], unseen: int | None) -> Finding:
 
 def _send_back(zone: Zone, damaged: list[str]) -> int:
     """Let these artefacts be wanted again; returns how many inputs must be read again for that."""
-    lost = [e.subject for e in zone.ledger.entries(INGEST) if e.digest in set(damaged)]
+    lost = [e.subject for e in zone.ledger.entries(INGEST, state=None) if e.digest in set(damaged)]
     for digest in damaged:
         zone.store.drop(digest)
         zone.ledger.unrecord(digest)

@@ -63,10 +63,18 @@ class Enforced(Record):
 def read(home: Home) -> Eligibility:
     """The lists as they are now. Raises UsageError and HomeError, naming the list, when one cannot be relied on."""
     consent, refused = (_listed(name, home) for name in (CONSENT, OPT_OUT))
+    for name, found in ((CONSENT, consent), (OPT_OUT, refused)):
+        if found is None and home.identified_ledger.cursor(f"list: {name}").cursor:
+            raise UsageError(
+                f"identified/{name} was in force and is missing; nothing is taken in. Put it back, or write one with "
+                f"its header and {'a row *, which is everyone' if name == CONSENT else 'no row'}"
+            )
     if consent is not None and not consent:
         raise UsageError(
-            f"identified/{CONSENT} names no patient; nothing is taken in. Remove it where consent is not asked for"
+            f"identified/{CONSENT} names no patient; nothing is taken in. Where consent is not asked for any more, "
+            "write one row with *, which is everyone"
         )
+    consent = None if consent is not None and Named("*", "") in consent else consent
     left = frozenset(home.identified_ledger.buried(WITHDRAWN))
     if consent is None and refused is None:
         return Eligibility(left=left)
@@ -89,6 +97,9 @@ def enforce(home: Home) -> Enforced:
     the lease of the intake. A second call finds nothing to do.
     """
     lists, ledger = read(home), home.identified_ledger
+    for name in (CONSENT, OPT_OUT):
+        if (home.root / "identified" / name).is_file():
+            ledger.rule_changed(f"list: {name}", "in force")
     if ledger.cursor(RULE).cursor == _rule(lists, home) and not home.research.ledger.requested(stale.RETIRE):
         return Enforced()
     taken_back = _let_in(lists, home)

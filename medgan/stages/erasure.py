@@ -123,6 +123,8 @@ def remove(keys: Iterable[str], home: Home, draft: proof.Draft | None = None) ->
         zone.ledger.forget(entry.digest)
         if entry.stage == "ingest":
             home.research.ledger.take_back(entry.subject)
+            # whoever else's images were said to be of this study: it is free now
+            home.identified_ledger.reconsider(study_key=entry.subject, state="conflict")
         deleted[entry.stage] += 1
     inputs = sum(home.identified_ledger.withdraw_inputs(key) for key in keys)
     for zone in (home.identified, home.research):  # bytes of a killed run, which no row names

@@ -103,10 +103,9 @@ def _open_desk(recipe: IngestRecipe, home: Home) -> Desk:
     home.require_room()
     _settle_people(home)
     lists, ledger = eligibility.read(home), home.identified_ledger
-    if ledger.rule_changed("rule: limits", f"{VERSION}:{recipe.max_bytes}:{recipe.max_ratio:g}:{recipe.max_memory}"):
-        ledger.reconsider(state="quarantined")
-    if ledger.rule_changed("rule: eligibility", lists.digest):
-        ledger.reconsider(state="refused")
+    limits = (VERSION, recipe.max_bytes, recipe.max_ratio, recipe.max_memory, recipe.max_seconds)
+    ledger.reconsider_by_rule("rule: limits", ":".join(map(str, limits)), "quarantined")
+    ledger.reconsider_by_rule("rule: eligibility", lists.digest, "refused")
     return Desk(home, lists)
 
 

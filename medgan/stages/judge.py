@@ -15,6 +15,7 @@ from medgan.ledger_inputs import Input
 from medgan.stages.desk import STAGE, Arrival, Change, Desk
 
 SETTLED = ("ingested", "duplicate", "withdrawn")
+GONE = "gone"  # the stamp of an input that its place does not hold any more
 HELD = ("ingested", "duplicate", "conflict")  # of something that is there
 
 
@@ -38,7 +39,7 @@ class Judge:
         self.owner = desk.owners({*studies, *closing})
         self.changes = {study_key: Change() for study_key in desk.ledger.live(STAGE, closing, state="partial")}
         self.also: dict[tuple[str, str, str], Input] = {}  # earlier inputs whose state changes
-        self.moving: set[str] = set()  # studies that will change hands when they are read next
+        self.again: set[str] = set()  # studies that changed hands, of which some images are to be fetched once more
         self._labels: dict[str, dict[str, str]] | None = None
 
     def decide(self) -> None:
@@ -62,8 +63,6 @@ class Judge:
             return
         state = "quarantined" if row.state == "quarantined" else self._state(row)
         arrival.row = replace(row, state=state)
-        if state == "conflict" and row.study_key in self.moving:
-            arrival.row = replace(arrival.row, stamp="")
         if known is not None and known.state == state and known.sha256 == row.sha256:
             desk.count("unchanged")  # looked at again, with the same end
             return
@@ -86,7 +85,8 @@ class Judge:
             return False
         if known.state == "superseded":  # back to an earlier content, unless that was overtaken from elsewhere
             live = self.live.get(row.instance_key or "")
-            return live is None or (live.source, live.locator) == (row.source, row.locator)
+            elsewhere = live is not None and (live.source, live.locator) != (row.source, row.locator)
+            return live is None or not elsewhere or live.content == row.content
         return True  # quarantined, refused or in conflict: limits, lists or the other side may have changed
 
     def _state(self, row: Input) -> str:
@@ -116,24 +116,39 @@ class Judge:
         self.owner.setdefault(study, row.patient_key or "")
         self._change(study).arrivals.append(arrival)
 
-    def _overtake(self, row: Input) -> None:
+    def _overtake(self, row: Input, stamp: str | None = None) -> None:
         if row.state != "superseded":
-            self.also[row.source, row.locator, row.sha256] = replace(row, state="superseded")
+            stamp = row.stamp if stamp is None else stamp
+            self.also[row.source, row.locator, row.sha256] = replace(row, state="superseded", stamp=stamp)
             self.desk.tally["superseded"] += 1
 
     def _reclassify(self, key: str, old: Input, new: Input) -> None:
-        """Copies elsewhere of what a correction overtook are overtaken too; who said so before is a duplicate now."""
-        for row in self.desk.ledger.versions([key], state="duplicate").get(key, []):
-            if row.content == old.content:
+        """What a correction changes elsewhere: copies of the old content are overtaken too, and whoever says the new
+        one, in conflict or overtaken before, says the same now.
+        """
+        ledger, here = self.desk.ledger, (new.source, new.locator)
+        rows = {state: ledger.versions([key], state=state).get(key, []) for state in (*HELD, "superseded")}
+        elsewhere = [row for some in rows.values() for row in some if (row.source, row.locator) != here]
+        holding = {(row.source, row.locator) for row in elsewhere if row.state in HELD}
+        for row in elsewhere:
+            still_there = row.state == "conflict" or (
+                row.state == "superseded" and row.stamp != GONE and (row.source, row.locator) not in holding
+            )
+            if row.state == "duplicate" and row.content == old.content:
                 self._overtake(row)
-        for row in self.desk.ledger.versions([key], state="conflict").get(key, []):
-            if row.content == new.content:
+            elif still_there and row.content == new.content:
                 self.also[row.source, row.locator, row.sha256] = replace(row, state="duplicate")
+        for arrival in self.arrivals:
+            row = arrival.row
+            if row.instance_key == key and row.state == "conflict" and row.content == new.content:
+                arrival.row = replace(row, state="duplicate")
+                self.desk.states["conflict"] -= 1
+                self.desk.states["duplicate"] += 1
 
     def _leave(self, row: Input) -> None:
         """An input whose place does not hold it any more: another place may have the same image."""
         key = row.instance_key or ""
-        self._overtake(row)
+        self._overtake(row, GONE)
         if row.state != "ingested":
             return
         leaving = {(r.source, r.locator) for r in self.leaving}
@@ -164,12 +179,12 @@ class Judge:
         for (study, patient), claimed in claims.items():
             held = {row.instance_key for row in self.desk.ledger.inputs(study_key=study, state="ingested")}
             missing = held - claimed - {row.instance_key for row in self.leaving}
-            said = self.desk.ledger.inputs(study_key=study, state="conflict", patient_key=patient)
-            if not missing:
+            said = self.desk.ledger.inputs(study_key=study, state="conflict", patient_key=patient) if missing else []
+            if missing <= {row.instance_key for row in said}:
                 self.owner[study] = patient
-            elif missing <= {row.instance_key for row in said}:  # the others said so before: read all of them together
+            if missing and self.owner[study] == patient:  # the others said so before: their places are asked once more
                 self.desk.ledger.reconsider(study_key=study, state="conflict")
-                self.moving.add(study)
+                self.again.add(study)
 
     def _relabel(self, arrival: Arrival) -> None:
         study = arrival.row.study_key or ""

@@ -32,7 +32,7 @@ from medgan.store import writable
 CHUNK, CHUNK_BYTES = 2048, 2 << 30  # a larger study is settled in parts, and gone on with after a kill
 BATCH, LINGER_S, LOOK_S = 512, 1.0, 0.05  # small studies are settled together
 FEW = 10  # so many studies may always vanish at once
-TRIES = 3  # archives that fail one after the other before the rest is left to the next run
+TRIES = 3  # studies that fail one after the other, before the rest is left to the next run
 logger = logging.getLogger(__name__)
 
 
@@ -56,10 +56,12 @@ def pull(
     """
     source = desk.source_key(server.name)
     known = desk.ledger.held(source)
-    gone = _poll(server, source, desk, recipe)
+    gone, whole = _poll(server, source, desk, recipe)
     lost = recipe.max_gone < 1 and (len(gone) == known or len(gone) > max(FEW, recipe.max_gone * known))
     if not lost:  # before anything is fetched: what moved from one study to another is free to be taken in there
         _see_off(gone, source, desk, landing)
+        if whole:
+            desk.ledger.compared(source)
     if recipe.refetch_s:
         desk.ledger.refetch(source, desk.ledger.clock() - recipe.refetch_s)
     due = []
@@ -76,14 +78,14 @@ def pull(
         )
 
 
-def _poll(server: Server, source: str, desk: Desk, recipe: IngestRecipe) -> list[Held]:
-    """Note what the archive says it holds; returns studies that it does not hold any more."""
+def _poll(server: Server, source: str, desk: Desk, recipe: IngestRecipe) -> tuple[list[Held], bool]:
+    """Note what the archive says it holds; returns what it does not hold any more, and whether it told everything."""
     now, cursor = desk.ledger.clock(), desk.ledger.cursor(source)
     poll = server.poll(cursor.cursor, whole=now - cursor.whole_at >= recipe.reconcile_s)
     listed = [_held(holding, desk, now) for holding in poll.holdings]
     desk.tally["compared"] += len(listed)
     desk.seen += [(held.place, held.stamp) for held in listed]
-    return desk.ledger.note_poll(source, poll.cursor, listed, whole=poll.whole)
+    return desk.ledger.note_poll(source, poll.cursor, listed, whole=poll.whole), poll.whole
 
 
 def _held(holding: Holding, desk: Desk, now: float) -> Held:
@@ -116,11 +118,14 @@ class _Pull:
         self.chunks: queue.Queue[_Chunk] = queue.Queue(2 * server.connections)
         self.stop = threading.Event()
         self.seen: set[str] = set()  # places of which something came before, maybe in a pull that was killed
+        self.unread: set[str] = set()  # places of which something came that could not be told apart
+        self.again: set[str] = set()  # places that must be asked once more
         self.arrived: dict[str, set[str]] = {}  # place -> locators that came, of studies that come in several chunks
 
     def take_in(self, due: list[Held]) -> None:
         """Fetch and settle these studies. Raises the first error of the archive after the rest was settled."""
         self.seen = self.desk.ledger.studies_seen(self.source, [held.place for held in due])
+        in_a_row = 0
         total, done = sum(held.expected or 1 for held in due), 0
         failures: list[MedganError] = []
         with ThreadPoolExecutor(self.server.connections, thread_name_prefix="pull") as pool:
@@ -130,8 +135,10 @@ class _Pull:
                     self._settle(ready)
                     done += sum(len(chunk.readings) for chunk in ready)
                     self.told(min(done, total), total)
-                    failures += [chunk.failed for chunk in ready if chunk.failed]
-                    if len(failures) >= TRIES:
+                    for chunk in ready:
+                        failures += [chunk.failed] if chunk.failed else []
+                        in_a_row = in_a_row + 1 if chunk.failed else in_a_row * (not chunk.last)
+                    if in_a_row >= TRIES:
                         for job in jobs:
                             job.cancel()
             finally:
@@ -217,6 +224,8 @@ class _Pull:
             held, came = chunk.held, list(self._arrivals(chunk))
             seen = self.arrived.setdefault(held.place, set())
             seen.update(arrival.row.locator for arrival in came)
+            if any(arrival.row.instance_key is None for arrival in came):
+                self.unread.add(held.place)
             arrivals += came
             if chunk.last and chunk.failed is None and self._is_whole(held, seen):
                 taken[held.place] = (self.source, held.place, held.stamp)
@@ -226,7 +235,9 @@ class _Pull:
         partial = {chunk.held.place for chunk in chunks} - set(taken)
         judge = Judge(self.desk, arrivals, leaving, closing=taken)
         judge.decide()
-        self.desk.settle(judge, self.landing, partial=partial, taken=taken.values())
+        self.again |= judge.again
+        done = [taken[place] for place in taken if place not in self.again]
+        self.desk.settle(judge, self.landing, partial=partial, closed=taken, taken=done)
         self.seen.update(chunk.held.place for chunk in chunks if not chunk.last)
         for chunk in chunks:
             if chunk.last:
@@ -243,13 +254,15 @@ class _Pull:
             yield self.desk.arrival(row, reading, chunk.folder)
 
     def _is_whole(self, held: Held, seen: set[str]) -> bool:
-        """Whether all came that the archive announced; after some patience, what came is all."""
-        if held.expected is None or self.desk.ledger.clock() - held.changed_at >= self.patience_s:
-            return True
-        return len(seen | self._here(held)) >= held.expected
+        """Whether all came that the archive announced; after some patience, what came is all, but never nothing."""
+        there = seen | self._here(held)
+        patient = self.desk.ledger.clock() - held.noted_at < self.patience_s
+        return bool(there) and (held.expected is None or len(there) >= held.expected or not patient)
 
     def _missing(self, held: Held, seen: set[str]) -> list[Input]:
-        """What came of this study earlier, and is not in it any more."""
+        """What came of this study earlier, and is not in it any more: it may be what came now and could not be read."""
+        if held.place in self.unread:
+            return []
         rows = self._before(held)
         return [row for row in rows if row.locator not in seen and row.stamp != held.stamp]
 

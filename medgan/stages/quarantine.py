@@ -14,8 +14,7 @@ from medgan.errors import UsageError
 from medgan.home import Home
 from medgan.ledger import Entry
 from medgan.ledger_inputs import Input
-from medgan.stages.desk import ASIDE, forget_study
-from medgan.store import writable
+from medgan.stages.desk import ASIDE, forget_study, put_back
 
 CONFLICT = "conflict"
 
@@ -58,7 +57,7 @@ def retry(home: Home, subject: str) -> list[dict[str, Any]]:
         home.research.ledger.take_back(key)
     for row in _inputs(home, subject):
         for entry in _aside(row, home):
-            _put_back(entry, home)
+            put_back(entry, home)
         home.identified_ledger.reconsider(source=row.source, locator=row.locator, sha256=row.sha256)
     return found
 
@@ -92,16 +91,3 @@ def _aside(row: Input, home: Home) -> list[Entry]:
     """The sealed bytes of a pushed input."""
     entries = home.identified_ledger.entries(ASIDE, subject=row.locator)
     return [entry for entry in entries if json.loads(entry.record)["sha256"] == row.sha256]
-
-
-def _put_back(entry: Entry, home: Home) -> None:
-    """Into the inbox again, first; then it is no longer set aside."""
-    said = json.loads(entry.record)
-    with writable():
-        folder = home.inbox / said["sender"]
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / f"{said['sha256']}.dcm"
-        if not target.exists():
-            target.hardlink_to(home.identified.store.path(entry.digest) / "input")
-    home.identified.store.drop(entry.digest)
-    home.identified_ledger.forget(entry.digest)

@@ -7,20 +7,21 @@ its sender was told that we have it.
 from __future__ import annotations
 
 import itertools
+import json
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Set
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
 from medgan import digest as digests
 from medgan.home import Home
-from medgan.ledger_inputs import Input
+from medgan.ledger_inputs import PUSHED, Input
 from medgan.recipes import IngestRecipe
 from medgan.sources.inbox import Inbox, Pushed
 from medgan.sources.readers import Readers
 from medgan.sources.reading import Reading, Task
-from medgan.stages.desk import Arrival, Desk
+from medgan.stages.desk import ASIDE, Arrival, Desk, put_back
 from medgan.stages.judge import judge_and_settle
 from medgan.store import writable
 
@@ -32,6 +33,7 @@ def unload(
     inbox: Inbox, desk: Desk, recipe: IngestRecipe, readers: Readers, landing: Path, told: Callable[[int, int], None]
 ) -> None:
     """Read everything that waits, and settle the studies of which no image came within the recipe's window."""
+    _put_back_reconsidered(desk)
     studies: dict[tuple[str, str], list[tuple[Arrival, float]]] = {}
     for arrival, at in _arrivals(inbox.files(), desk, recipe, readers, landing, told):
         studies.setdefault((arrival.row.source, arrival.row.study_key or arrival.row.locator), []).append((arrival, at))
@@ -49,18 +51,26 @@ def unload(
         judge_and_settle(batch, desk, landing)
 
 
-def forget_pushed(keys: Collection[str], home: Home) -> int:
+def _put_back_reconsidered(desk: Desk) -> None:
+    """What was set aside and is to be judged again (see Ledger.reconsider) goes back into the inbox first."""
+    for entry in desk.ledger.entries(ASIDE):
+        rows = desk.ledger.inputs(locator=entry.subject, sha256=json.loads(entry.record)["sha256"])
+        if any(row.stamp == "" for row in rows) and desk.zone.store.has(entry.digest):
+            put_back(entry, desk.home)
+
+
+def forget_pushed(keys: Set[str], home: Home) -> int:
     """Delete what waits in the inbox of these patients (by pseudonym, or keyed id); returns how many files went."""
     files, secret, gone = Inbox(home.inbox).files(), home.pseudonym_key, 0
     if not files:
         return 0
     with Readers(1) as readers, home.identified.store.staging() as landing:
         for number, pushed in enumerate(files):
-            header = readers.submit(_lent(pushed, landing / f"{number}")).result().header
-            if header is None or not header.patient_id:
+            reading = readers.submit(_lent(pushed, landing / f"{number}")).result()
+            owner = (reading.header.patient_id, reading.header.issuer) if reading.header else reading.owner
+            if owner is None or not owner[0]:
                 continue
-            patient = digests.patient_key(secret, header.patient_id, header.issuer)
-            if patient in keys or digests.id_key(secret, header.patient_id) in keys:
+            if not keys.isdisjoint((digests.patient_key(secret, *owner), digests.id_key(secret, owner[0]))):
                 pushed.path.unlink(missing_ok=True)
                 gone += 1
     return gone
@@ -100,7 +110,7 @@ def _arrival(desk: Desk, pushed: Pushed, folder: Path, reading: Reading) -> Arri
     """Its place is its sender and its UID: the same sender saying something new of an instance corrects it."""
     uid = reading.header.sop_instance_uid if reading.header else f"?{reading.sha256}"
     locator = desk.locator(f"inbox/{pushed.sender}/{uid}")
-    row = Input(desk.source_key(f"inbox/{pushed.sender}"), locator, "", "pushed", 0, "received")
+    row = Input(desk.source_key(f"inbox/{pushed.sender}"), locator, "", PUSHED, 0, "received")
     arrival = desk.arrival(row, reading, folder)
     arrival.spool = pushed.path
     return arrival

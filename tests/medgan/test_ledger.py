@@ -150,7 +150,8 @@ def test_a_study_that_only_settles_keeps_the_time_of_its_change(tmp_path: Path) 
     ledger = open_ledger(tmp_path)
     ledger.note_poll("s", "", [held("a", "1", at=5.0)], whole=True)
     ledger.note_poll("s", "", [held("a", "1", at=9.0, settled=True)], whole=True)
-    assert ledger.owed("s") == [held("a", "1", at=5.0, settled=True)]
+    (owed,) = ledger.owed("s")
+    assert (owed.changed_at, owed.settled, owed.noted_at > 9.0) == (5.0, True, True)
 
 
 def test_only_a_whole_listing_tells_what_is_gone(tmp_path: Path) -> None:

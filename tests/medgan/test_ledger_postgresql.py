@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import postgres_server
@@ -12,6 +16,7 @@ import sqlalchemy as sa
 import test_ledger
 from factories import dicom_bytes
 
+from medgan.errors import Busy
 from medgan.home import Home
 from medgan.ledger import Ledger
 from medgan.recipes import IngestRecipe
@@ -73,3 +78,20 @@ def test_an_intake_whose_ledgers_are_on_postgresql(
     assert [study.n_instances for study in pending(home)] == [3]
     assert not (tmp_path / "home" / "identified" / "ledger.db").exists()
     home.identified_ledger.engine.dispose()
+
+
+def test_of_many_that_ask_at_once_one_gets_the_lease(database: str) -> None:
+    ledgers = [Ledger(database) for _ in range(8)]
+    barrier, got = threading.Barrier(8), []
+
+    def ask(ledger: Ledger) -> None:
+        barrier.wait()
+        with contextlib.suppress(Busy), ledger.lease("work") as token:
+            got.append(token)
+            time.sleep(0.5)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, ledgers))
+    assert got == [1]
+    for ledger in ledgers:
+        ledger.engine.dispose()

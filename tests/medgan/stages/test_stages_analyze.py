@@ -110,8 +110,7 @@ def test_with_a_withdrawn_patient_go_the_models_that_saw_them(home: Home, tmp_pa
     learned = home.research.ledger.patients_of(model.digest)
     key = next(iter(learned))
     home.identified_ledger.bury(key, "withdrawn")
-    done = withdraw(["nobody of that name"], home)
-    assert done.deleted["analyze"] == 1 and done.deleted["findings"] == 1
+    withdraw(["nobody of that name"], home)  # an erasure that was cut off is finished by the next
     assert not home.research.store.has(model.digest) and not home.research.store.has(found.digest)
 
 

@@ -94,11 +94,35 @@ CASES = {
     "who disagreed and was right is a duplicate after the correction": (
         "put 1a; folder 1a*; ingest; ingest folder; put 1a*; ingest; states ingested=1 duplicate=1 superseded=1"
     ),
+    "a copy that was overtaken counts again when the correction is taken back": (
+        "put 1a; folder 1a; ingest; ingest folder; put 1a*; ingest; put 1a; ingest; states ingested=1 duplicate=1 "
+        "superseded=1; drop 1; ingest; is 1 = a; states ingested=1 superseded=2"
+    ),
+    "what came back to its place is there when the heir goes": (
+        "put 1a; folder 1a; ingest; ingest folder; drop 1; ingest; put 1a; ingest; is 1 = a; "
+        "states ingested=1 duplicate=1"
+    ),
+    "what disagreed and is deleted is overtaken": (
+        "folder 1a; put 1a*; ingest folder; ingest; states ingested=1 conflict=1; drop 1; ingest; is 1 = a; "
+        "states ingested=1 superseded=1"
+    ),
+    "a deleted image does not count again by a correction elsewhere": (
+        "put 1a 1b; folder 1a*; ingest; ingest folder; drop 1a; ingest; ingest folder; is 1 = a* b; "
+        "folder 1a; ingest folder; is 1 = a b; states ingested=2 superseded=2"
+    ),
     "a corrected file of a folder": (
         "folder 1a 1b; ingest folder; folder 1a*; ingest folder; is 1 = a* b; states ingested=2 superseded=1"
     ),
     "half a study of another patient is a conflict": (
         "folder 1a 1b; ingest folder; folder 1a@P9; ingest folder; of 1 = P1; is 1 = a b; states ingested=2 conflict=1"
+    ),
+    "when the rest of the study follows it changes hands": (
+        "folder 1a 1b; ingest folder; folder 1a@P9; ingest folder; folder 1b@P9; twice; ingest folder; of 1 = P9; "
+        "states ingested=2 superseded=2"
+    ),
+    "a study from two places changes hands when both say so": (
+        "put 1a; folder 1b; ingest; ingest folder; drop 1; put 1a@P9; folder 1b@P9; ingest folder; twice; ingest; "
+        "of 1 = P9; ingest folder; of 1 = P9; is 1 = a b"
     ),
     "a whole study of another patient changes hands": (
         "folder 1a 1b; ingest folder; folder 1a@P9 1b@P9; ingest folder; of 1 = P9; states ingested=2 superseded=2"
@@ -154,6 +178,10 @@ CASES = {
     "a merge settles a conflict that there was": (
         "put 1a; ingest; folder 1b@P9; ingest folder; merge P9 P1; retry conflict; ingest folder; is 1 = a b; "
         "states ingested=2"
+    ),
+    "who was in conflict with a study of somebody who left takes its place": (
+        "put 1a; ingest; folder 1b@P9; ingest folder; withdraw P1; ingest folder; is 1 = b; of 1 = P9; "
+        "states ingested=1 withdrawn=1"
     ),
     "who was merged opts out under both names": (
         "put 1a 2a; ingest; merge P2 P1; optout P2; ingest; is 1 =; is 2 =; states withdrawn=2"

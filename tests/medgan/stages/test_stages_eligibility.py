@@ -171,7 +171,7 @@ def test_taken_back_before_the_erasure_nothing_is_lost(home: Home, tmp_path: Pat
     lists(home, opt_out="patient_id\n17\n")
     with home.research.ledger.lease("pipeline"):
         enforced(home)
-    lists(home, opt_out=None)
+    lists(home, opt_out="patient_id\n")
     assert enforced(home).taken_back == 1
     assert come(home, folder).states["unchanged"] == 2 and cohort_of(home).digest == before.digest
 
@@ -291,3 +291,19 @@ def test_a_study_without_a_patient_id_needs_consent_that_it_cannot_show(home: Ho
     assert read(home).allows("of a study", nobody)
     lists(home, consent="patient_id\n17\n")
     assert not read(home).allows("of a study", nobody) and not read(home).allows("", "")
+
+
+@pytest.mark.parametrize("name", ["opt-out.csv", "consent.csv"])
+def test_a_list_that_was_in_force_and_is_missing_stops_the_intake(home: Home, tmp_path: Path, name: str) -> None:
+    folder = send(tmp_path / "in", A, B)
+    path = home.root / "identified" / name
+    path.write_text("patient_id\n17\n")
+    come(home, folder)
+    path.unlink()
+    before = home.identified_ledger.input_states()
+    with pytest.raises(UsageError, match=f"{name} was in force and is missing"):
+        come(home, folder)
+    assert home.identified_ledger.input_states() == before
+    path.write_text("patient_id\n*\n" if name == "consent.csv" else "patient_id\n")
+    come(home, folder)
+    assert home.identified_ledger.input_states() == {"ingested": 2}

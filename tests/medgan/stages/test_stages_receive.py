@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage
 
 from medgan import digest
-from medgan.errors import HomeError, UsageError
+from medgan.errors import HomeError, SourceError, UsageError
 from medgan.home import Home
 from medgan.recipes import IngestRecipe
 from medgan.records import Intake
@@ -181,3 +182,53 @@ def test_what_waits_of_a_withdrawn_patient_leaves_the_inbox(home: Home) -> None:
     send(home, [*study("1.2.3.1", IssuerOfPatientID="WEST"), *study("1.3.1", patient="P2", StudyInstanceUID="1.3")])
     assert withdraw(["P1"], home).deleted["inbox"] == 1 and withdraw(["P1"], home).deleted["inbox"] == 0
     assert counts(take(home)) == {"received": 1, "ingested": 1}
+
+
+def test_a_pushed_file_that_cannot_be_used_leaves_with_its_patient(home: Home) -> None:
+    send(home, [dicom("1.2.3.9", Rows=9), *study("1.3.1", patient="P2", StudyInstanceUID="1.3")])
+    take(home)
+    assert len(home.identified_ledger.entries(ASIDE)) == 1
+    assert withdraw(["P1"], home).deleted["aside"] == 1
+    held = [file.read_bytes() for file in home.identified.store.root.rglob("*") if file.is_file()]
+    assert home.identified_ledger.entries(ASIDE) == [] and not [data for data in held if b"P1 " in data]
+    send(home, [dicom("1.2.3.9", Rows=9)])
+    assert withdraw(["P1"], home).deleted["inbox"] == 1
+
+
+def test_what_was_in_conflict_is_judged_again_when_the_other_side_goes(home: Home) -> None:
+    send(home, study("1.2.3.1"))
+    take(home)
+    send(home, study("1.2.3.1", PixelData=bytes(96)), sender="OTHER")
+    take(home)
+    (live,) = home.identified_ledger.inputs(state="ingested")
+    home.identified_ledger.reconsider(instance_key=live.instance_key or "", state="conflict")
+    home.identified_ledger.settle([replace(live, state="superseded", stamp="gone")])
+    assert counts(take(home)) == {"received": 1, "ingested": 1}
+    assert home.identified_ledger.entries(ASIDE) == []
+
+
+def test_what_other_limits_set_aside_is_tried_again_with_new_ones(home: Home) -> None:
+    send(home, [*study("1.2.3.1"), *study("1.2.3.2", ImageComments="x" * 2000)])
+    assert counts(take(home, max_bytes=2000)) == {"received": 2, "ingested": 1, "quarantined": 1}
+    assert counts(take(home)) == {"received": 1, "ingested": 1} and home.identified_ledger.entries(ASIDE) == []
+
+
+def test_the_last_that_was_pushed_before_an_intake_is_what_its_sender_says(home: Home) -> None:
+    first, other = study("1.2.3.1"), study("1.2.3.1", PixelData=bytes(96))
+    for datasets in (first, other, first):
+        send(home, datasets)
+        time.sleep(0.02)
+    take(home)
+    (live,) = pending(home)
+    (file,) = (home.identified.store.path(live.digest) / "instances").iterdir()
+    assert dcmread(file).PixelData == first[0].PixelData
+
+
+def test_two_senders_of_the_same_broken_bytes_have_theirs_set_aside_each(home: Home) -> None:
+    for sender in ("SCANNER", "OTHER"):
+        send(home, [dicom("1.2.3.9", Rows=9)], sender=sender)
+    with pytest.raises(SourceError):
+        take(home)
+    assert len(home.identified_ledger.entries(ASIDE)) == 2
+    quarantine.retry(home, "inconsistent_length")
+    assert len(Inbox(home.inbox).files()) == 2

@@ -374,7 +374,7 @@ def test_who_opted_out_and_then_withdraws_never_comes_back(tmp_path: Path) -> No
     assert key(home, "17") in home.research.ledger.buried("opted_out")
     done = withdraw(["17"], home)
     assert done.already == 0 and key(home, "17") in home.research.ledger.buried("withdrawn")
-    lists(home, opt_out=None)
+    lists(home, opt_out="patient_id\n")
     assert come(home, folder).states["ingested"] == 0 and len(pending(home)) == 1
 
 
