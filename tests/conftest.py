@@ -2,12 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 PATIENTS, SEED = 8, 3
+
+
+@pytest.fixture(scope="session", autouse=True)
+def readers() -> Iterator[None]:
+    """Intakes share their reading children: hundreds of short intakes would each wait for some to start.
+
+    After an intake that failed they are started anew, as they would be in earnest.
+    """
+    from medgan.sources.readers import Readers
+    from medgan.stages import ingest
+
+    kept: dict[tuple[int, float, int], contextlib.ExitStack] = {}
+    opened: dict[tuple[int, float, int], Readers] = {}
+
+    @contextlib.contextmanager
+    def shared(n: int, *, seconds: float, memory: int) -> Iterator[Readers]:
+        key = (n, seconds, memory)
+        if key not in kept:
+            kept[key] = contextlib.ExitStack()
+            opened[key] = kept[key].enter_context(Readers(n, seconds=seconds, memory=memory))
+        try:
+            yield opened[key]
+        except BaseException:
+            kept.pop(key).close()
+            raise
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(ingest, "Readers", shared)
+    yield
+    patch.undo()
+    for stack in kept.values():
+        stack.close()
+
+
 KEY = "ab" * 32
 
 

@@ -151,9 +151,8 @@ class Judge:
         self._overtake(row, GONE)
         if row.state != "ingested":
             return
-        leaving = {(r.source, r.locator) for r in self.leaving}
         copies = self.desk.ledger.versions([key], state="duplicate").get(key, [])
-        heir = next((r for r in copies if r.content == row.content and (r.source, r.locator) not in leaving), None)
+        heir = next((copy for copy in copies if copy.content == row.content), None)
         self.live.pop(key, None)
         if heir is not None:
             self.live[key] = self.also[heir.source, heir.locator, heir.sha256] = replace(heir, state="ingested")
