@@ -212,13 +212,6 @@ class Inputs(Book):
         with self.reader.connect() as db:
             return [Held(*row) for row in db.execute(query.order_by(holdings.c.changed_at, holdings.c.place))]
 
-    def owe(self, study_keys: Iterable[str]) -> None:
-        """Let studies be fetched again from every archive that holds them, as if nothing of them were known."""
-        where = holdings.c.place.in_(sa.bindparam("many", expanding=True))
-        with self.engine.begin() as db:
-            for some in slices(sorted(set(study_keys))):
-                db.execute(sa.update(holdings).where(where).values(taken=None, owed=True), {"many": some})
-
     def refetch(self, source: str, before: float) -> int:
         """Let studies that were taken in before this time be fetched whole again; returns how many."""
         old = (holdings.c.source == source, holdings.c.taken_at < before, holdings.c.taken.is_not(None))

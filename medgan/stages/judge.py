@@ -50,7 +50,7 @@ class Judge:
         for arrival in self.arrivals:
             self._decide(arrival)
         for study_key, change in self.changes.items():
-            change.patient_key = self.owner[study_key]
+            change.patient_key = self.owner.get(study_key, "")
 
     def _decide(self, arrival: Arrival) -> None:
         row, desk = arrival.row, self.desk
