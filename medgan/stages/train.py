@@ -64,14 +64,7 @@ def train(
     real = read_cohort(home.research.store.path(cohort.digest) / "cohort.zarr").part("train")
     if not len(real):
         raise SourceError("the cohort has no image in its train part; use more patients or another preprocess.split")
-    design = Design(
-        shape=_shape(real.images),
-        num_classes=len(real.classes),
-        kind=recipe.network,
-        widths=recipe.widths,
-        head=recipe.head,
-        latent=recipe.latent,
-    )
+    design = _design(real, recipe)
     hyper = _hyper(recipe, cohort.group)
     run = _Run(home, key, recipe, cohort)
     with (
@@ -101,6 +94,17 @@ def train(
     run.end(made)
     stale.answer(home)
     return made
+
+
+def _design(real: CohortArrays, recipe: TrainRecipe) -> Design:
+    return Design(
+        shape=_shape(real.images),
+        num_classes=len(real.classes),
+        kind=recipe.network,
+        widths=recipe.widths,
+        head=recipe.head,
+        latent=recipe.latent,
+    )
 
 
 class _Run:
