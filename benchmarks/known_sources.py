@@ -90,8 +90,8 @@ def filled(folder: Path, rows: int) -> Ledger:
             "printf('%032x', i / 300), printf('%032x', i / 300), i FROM n"
         )
         db.execute(
-            f"{studies} INSERT INTO holdings (source, place, address, stamp, expected, changed_at, settled, taken, "
-            "owed) SELECT 's', printf('%032x', i), printf('1.2.%d', i), 'stamp', 100, i, 1, "
+            f"{studies} INSERT INTO holdings (source, place, address, stamp, expected, changed_at, noted_at, settled, "
+            "taken, owed) SELECT 's', printf('%032x', i), printf('1.2.%d', i), 'stamp', 100, i, i, 1, "
             "CASE WHEN i < 10 THEN NULL ELSE 'stamp' END, i < 10 FROM n"
         )
         db.execute("INSERT INTO cursors VALUES ('s', '1', 0, 0)")

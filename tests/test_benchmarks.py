@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.known_sources import large_ledger
+
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py"))
 
@@ -25,3 +27,9 @@ def test_without_a_name_they_are_all_named(tmp_path: Path) -> None:
     for words in ((), ("nonsense",)):
         done = bench(*words, cwd=tmp_path)
         assert done.returncode == 1 and done.stderr == f"medgan: bench takes a name: {' '.join(NAMES)}.\n"
+
+
+def test_the_large_ledger_has_the_tables_of_today(capsys: pytest.CaptureFixture[str]) -> None:
+    large_ledger(rows=3000, rounds=1)
+    said = capsys.readouterr().out
+    assert said.count("USING INDEX") + said.count("USING COVERING INDEX") + said.count("USING PRIMARY KEY") > 5

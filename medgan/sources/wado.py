@@ -126,7 +126,8 @@ class Retrieval:
         self.listed = [uids for uids in everything if uids[1] not in self.done and not self.has(uids[1])]
         if not complete and self.whole_refused:
             raise SourceError(
-                "the archive lists fewer instances of a study than it counts; raise the limit of its lists"
+                "the archive lists fewer instances of a study than it counts; raise the limit of its lists, or, where "
+                "the study lies there under two patients, merge them there"
             )
         if not complete or (by_series and everything and len(self.listed) == len(everything)):
             return deque([_Want(self.study)])
