@@ -9,7 +9,7 @@ import traceback
 import typer
 
 from medgan import console
-from medgan.commands import analyze, house, intake, road, stages  # noqa: F401 - each adds its verbs to the app
+from medgan.commands import analyze, deidentify, house, intake, road, stages  # noqa: F401 - each adds its verbs to the app
 from medgan.commands.app import app
 from medgan.errors import MedganError, Stopped, UsageError
 

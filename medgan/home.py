@@ -1,6 +1,6 @@
 """One home folder: three zones with a store and a ledger each, and the secrets of the house.
 
-    HOME/identified/  0700   originals, their ledger, the pseudonym key (0600)
+    HOME/identified/  0700   originals, their ledger, the pseudonym key and its fingerprint (0600)
     HOME/research/           de-identified data, models, Prefect, MLflow, logs, the keys of releases (0600)
     HOME/public/             released bundles
 
@@ -19,14 +19,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from medgan import digest as digests
 from medgan.errors import HomeError
+from medgan.keys import KEY_BYTES, Key, read_key
 from medgan.ledger import Entry, Ledger, open_ledger, record_json
 from medgan.records import Record
 from medgan.settings import settings
-from medgan.store import Store, private, writable, write_durably
+from medgan.store import Store, writable, write_durably
 
-KEY_BYTES = 32
+FINGERPRINT = "key.fingerprint"
 _AT_WORK: ContextVar[frozenset[Path]] = ContextVar(
     "homes in which this context holds the pipeline", default=frozenset()
 )
@@ -148,8 +148,17 @@ class Home:
 
     @cached_property
     def pseudonym_key(self) -> bytes:
-        """The secret of zone one. Raises HomeError when missing, readable by others, or damaged."""
-        return read_key(self.root / "identified" / "key")
+        """The secret of zone one. Raises HomeError when missing, readable by others, damaged, or of another home."""
+        key, mark = Key(read_key(self.root / "identified" / "key")), self.root / "identified" / FINGERPRINT
+        if not mark.exists():
+            with contextlib.suppress(HomeError), writable():  # a home that is only looked at may be read-only
+                write_durably(mark, key.fingerprint.encode(), mode=0o600)
+        elif mark.read_text().strip() != key.fingerprint:
+            raise HomeError(
+                f"the key file holds another key ({key.id}) than the one that made this home; put that one back from "
+                "the backup: a new key would give every patient a second identity"
+            )
+        return key.secret
 
     @cached_property
     def cohort_key(self) -> bytes:
@@ -158,7 +167,7 @@ class Home:
 
     @cached_property
     def key_fingerprint(self) -> str:
-        return digests.keyed(self.pseudonym_key, "fingerprint", "")[:16]
+        return Key(self.pseudonym_key).fingerprint
 
     @cached_property
     def identified_ledger(self) -> Ledger:
@@ -183,22 +192,3 @@ class Home:
 
     def __reduce__(self) -> tuple[type[Home], tuple[Path]]:
         return Home, (self.root,)
-
-
-def read_key(path: Path) -> bytes:
-    """A secret of 32 bytes in hex. Raises HomeError that tells missing, open and damaged apart."""
-    try:
-        text = path.read_text().strip()
-    except FileNotFoundError:
-        raise HomeError("a key file is missing; put it back from the backup") from None
-    except OSError:
-        raise HomeError("a key file cannot be read; check its owner") from None
-    if not private(path):
-        raise HomeError("a key file can be read by others; `chmod 600` it, and consider it known")
-    try:
-        secret = bytes.fromhex(text)
-    except ValueError:
-        secret = b""
-    if len(secret) != KEY_BYTES:
-        raise HomeError(f"a key file is damaged: expected {2 * KEY_BYTES} hex digits; put it back from the backup")
-    return secret

@@ -7,6 +7,7 @@ setting (settings.py), never a recipe.
 from __future__ import annotations
 
 import tomllib
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -35,11 +36,43 @@ class IngestRecipe(Recipe):
     max_gone: float = Field(0.1, ge=0, le=1, description="share of an archive's studies that may vanish at once")
 
 
+class RuleRecipe(Recipe):
+    attribute: str = Field(description="keyword of PS3.6, 8 hex digits, or group,creator,low byte")
+    action: Literal["keep", "remove", "empty", "dummy", "clean", "uid"]
+    because: str
+
+
+class DecisionRecipe(Recipe):
+    by: str
+    on: date
+    because: str
+
+
+class ProfileRecipe(Recipe):
+    """An own profile as written; what it means, and whether it is allowed, is judged by deid/own_profile.py."""
+
+    name: str
+    options: tuple[str, ...]
+    rule: tuple[RuleRecipe, ...] = ()
+    age_band_years: int = 1
+    decision: DecisionRecipe | None = None
+
+    def mapping(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude_none=True)
+
+
 class DeidentifyRecipe(Recipe):
-    profile: Literal["research", "basic"] = "research"
-    ocr_side: int = Field(1280, ge=256, description="longest side of a frame given to text detection, pixels")
+    profile: Literal["research", "basic", "own"] = "research"
+    own: ProfileRecipe | None = Field(None, description="the profile, when `profile` is own")
+    ocr_side: int = Field(1024, ge=256, description="longest side of a frame given to text detection, pixels")
     max_date_shift_days: int = Field(1825, ge=30)
     max_quarantined: float = Field(1.0, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def possible(self) -> DeidentifyRecipe:
+        if (self.profile == "own") != (self.own is not None):
+            raise ValueError('own: describes the profile exactly when profile = "own"; see docs/profiles.md')
+        return self
 
 
 class PreprocessRecipe(Recipe):

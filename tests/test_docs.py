@@ -7,7 +7,7 @@ import pytest
 import typer
 
 from medgan import errors
-from medgan.commands import analyze, house, intake, road, stages  # noqa: F401 - each adds its verbs to the app
+from medgan.commands import analyze, deidentify, house, intake, road, stages  # noqa: F401 - each adds its verbs to the app
 from medgan.commands.app import app
 from medgan.recipes import PRESETS, STAGES
 

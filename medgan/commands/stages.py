@@ -13,42 +13,6 @@ from medgan.errors import Refused, UsageError
 
 
 @app.command()
-def deidentify(
-    src: Annotated[Path | None, typer.Argument(help="Folder of DICOM; without it, what waits in the home.")] = None,
-    dst: Annotated[Path | None, typer.Argument(help="Empty or new folder for the result.")] = None,
-    profile: Annotated[str, typer.Option(help="research or basic.")] = "research",
-    key_file: Annotated[Path | None, typer.Option(help="Pseudonym key (64 hex digits, mode 0600).")] = None,
-    home: HomeOption = None,
-    json: JsonOption = False,
-) -> None:
-    """De-identify folder to folder, or the waiting studies of the home. Own profiles come later (see docs)."""
-    from medgan.home import read_key
-    from medgan.recipes import DeidentifyRecipe, load
-    from medgan.records import Quarantined
-    from medgan.stages import deidentify as stage
-    from medgan.stages import ingest
-    from medgan.stages.desk import LEASE
-
-    if (src is None) != (dst is None):
-        raise UsageError("give both SRC and DST, or neither for the waiting studies of the home")
-    if profile not in ("research", "basic"):
-        raise UsageError(f"no profile {profile!r}; there are research and basic")
-    with console.Steps() as steps:
-        told = steps.reporter("deidentify", "files" if src else "studies")
-        if src is not None and dst is not None:
-            key = read_key(key_file) if key_file else open_home(home).pseudonym_key
-            done = stage.deidentify_folder(src, dst, profile=profile, key=key, on_progress=told)
-        else:
-            opened = open_home(home)
-            recipe = load(DeidentifyRecipe, "demo").model_copy(update={"profile": profile})
-            with opened.identified_ledger.lease(LEASE):  # nobody is withdrawn meanwhile
-                outcomes = stage.deidentify(ingest.pending(opened), recipe, opened, on_progress=told)
-            aside = sum(isinstance(outcome, Quarantined) for outcome in outcomes)
-            done = {"studies": len(outcomes) - aside, "quarantined": aside}
-    console.answer(done, as_json=json)
-
-
-@app.command()
 def preprocess(
     src: Annotated[Path | None, typer.Argument(help="Folder of DICOM; without it, the studies of the home.")] = None,
     dst: Annotated[Path | None, typer.Argument(help="New folder for the Zarr result.")] = None,

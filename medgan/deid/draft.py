@@ -2,44 +2,76 @@
 
 from __future__ import annotations
 
-import io
 import logging
+import struct
 import warnings
 import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 from pydicom import config, dcmread
-from pydicom.dataset import FileDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset, write_file_meta_info
-from pydicom.uid import UID
+from pydicom.dataset import Dataset
 
-from medgan.deid import pixels, profile, pseudonym, scrub
-from medgan.deid.audit import Evidence, audit, sequence_tags
+from medgan.deid import profile, pseudonym, tree_write
+from medgan.deid.audit import Evidence, Treated, audit, sequence_tags
+from medgan.deid.dataset import dataset, pixel_element
 from medgan.deid.detect import Box
 from medgan.deid.elements import Parsed, parse
-from medgan.deid.text import Known
+from medgan.deid.identity import Identity
+from medgan.deid.mark import Claimed, Marks, mark, new_meta
+from medgan.deid.ops import PIXEL_DATA, PIXEL_TAGS
+from medgan.deid.options import CLEAN_FACES, CLEAN_GRAPHICS, CLEAN_PIXELS, SAFE_PRIVATE, Code
+from medgan.deid.scrub import Scrubber
+from medgan.deid.tree import DataSet, Element, TooLarge, Tree, read, text
+from medgan.deid.trim import Layout, trimmed
 from medgan.errors import Reason
 
 DIRECTORY = "1.2.840.10008.1.3.10"
-MOST_INFLATED = 1 << 31
-PREAMBLE = bytes(128) + b"DICM"
+SOP_CLASS, SOP_INSTANCE, STUDY, MODALITY = 0x00080016, 0x00080018, 0x0020000D, 0x00080060
+ENCAPSULATED_DOCUMENT, GRAPHIC_ANNOTATION = 0x00420011, 0x00700001
+# somebody's voice: nothing can clean it, and without it the object is none
+VOICE = frozenset(("1.2.840.10008.5.1.4.1.1.9.4.1", "1.2.840.10008.5.1.4.1.1.9.4.2"))
+PHOTOMETRIC, PLANAR = 0x00280004, 0x00280006
+MEDIA_SOP_CLASS = 0x00020002
+UNPARSABLE = (
+    ValueError,
+    KeyError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    NotImplementedError,
+    EOFError,
+    OSError,
+    struct.error,
+)
 
 
 @dataclass
 class Instance:
-    """One instance: its bytes as they came, the Dataset that is changed, and what became of it."""
+    """One instance: its bytes as they came, parsed twice, and what became of it."""
 
     name: str  # content address of the source
     source: bytes
-    ds: FileDataset
-    evidence: Parsed
+    tree: Tree
+    evidence: Parsed  # the audit's own walk over the same bytes
     boxes: list[list[Box]] = field(default_factory=list)  # by frame
     looked: bool = False  # every frame was read in full
+    repainted: bool = False  # the pixels of `ds` are no longer those of the source
+    faceless: bool = False  # a recognisable face was removed, or there is none
     reason: Reason | None = None
+
+    @cached_property
+    def ds(self) -> Dataset:
+        """The same elements for pixels and gating; what is changed in it counts only when `repainted` is set."""
+        return dataset(self.tree)
+
+    @property
+    def has_pixels(self) -> bool:
+        return any(tag in self.tree.elements for tag in PIXEL_TAGS)
 
 
 @dataclass
@@ -65,6 +97,17 @@ class Written:
     boxes: int
     codes: tuple[str, ...]
     study_uid: str  # the new one
+    key_id: str
+
+
+class Clean(NamedTuple):
+    """One scrubbed instance as a file, and what is said of it."""
+
+    data: bytes
+    uid: str
+    study_uid: str
+    modality: str
+    codes: tuple[Code, ...]
 
 
 def open_draft(files: Mapping[str, bytes], patient_key: str) -> Draft:
@@ -83,40 +126,53 @@ def open_draft(files: Mapping[str, bytes], patient_key: str) -> Draft:
 def finish(draft: Draft, applied: profile.Profile, secret: bytes, most_days: int) -> Written:
     """Scrub, write and audit the instances that have no reason against them; sets `reason` where that fails."""
     with quiet():
-        known = _known(draft)
-        days = pseudonym.shift_days(secret, draft.patient_key, most_days)
-        scrubber = scrub.Scrubber(applied, secret, draft.patient_key, days, known)
-        evidence = Evidence()
+        evidence, identity = Evidence(applied), Identity(applied)
         for instance in draft.instances:
             evidence.add(instance.evidence)
-        files: dict[str, bytes] = {}
+            identity.add(instance.tree.elements)
+        retained = applied.temporal == "UNMODIFIED"
+        days = 0 if retained else pseudonym.shift_days(secret, draft.patient_key, most_days)
+        scrubber = Scrubber(applied, secret, draft.patient_key, days, identity.known())
+        written: dict[str, Clean] = {}
         origins: dict[str, str] = {}
-        modalities: set[str] = set()
-        codes: set[str] = set()
-        study = ""
         for instance in draft.instances:
             if instance.reason is not None:
                 continue
-            claimed = _claims(instance, applied)
-            data = _write(instance, scrubber, claimed)
-            if data is None:
-                instance.reason = Reason.SCRUB_FAILED
-                continue
-            look = {"profile": applied.name, "patient_key": draft.patient_key, "shift_days": days}
-            if audit(instance.evidence, data, evidence, **look):  # type: ignore[arg-type]
-                instance.reason = Reason.AUDIT_FAILED
-                continue
-            uid, study = str(instance.ds.SOPInstanceUID), str(instance.ds.StudyInstanceUID)
-            if uid in files:
+            made = _settled(instance, scrubber, evidence)
+            if isinstance(made, Reason):
+                instance.reason = made
+            elif made.uid in written:
                 instance.reason = Reason.BAD_UID  # another content under a UID that is taken
-                continue
-            files[uid], origins[uid] = data, instance.name
-            modalities.add(str(instance.ds.get("Modality", "")))
-            codes.update(value for value, _ in claimed)
-    boxes = sum(len(found) for i in draft.instances if i.reason is None for found in i.boxes)
+            else:
+                written[made.uid], origins[made.uid] = made, instance.name
     return Written(
-        files, origins, tuple(sorted(modalities - {""})), scrubber.counts, boxes, tuple(sorted(codes)), study
+        files={uid: made.data for uid, made in written.items()},
+        origins=origins,
+        modalities=tuple(sorted({made.modality for made in written.values()} - {""})),
+        counts=scrubber.counts,
+        boxes=sum(len(found) for i in draft.instances if i.reason is None for found in i.boxes),
+        codes=tuple(sorted({value for made in written.values() for value, _ in made.codes})),
+        study_uid=next((made.study_uid for made in reversed(written.values())), ""),
+        key_id=pseudonym.key_id(secret),
     )
+
+
+def scrubbed(instance: Instance, scrubber: Scrubber) -> Clean:
+    """Scrubbed, marked and written. Raises one of UNPARSABLE."""
+    tree, applied = instance.tree, scrubber.profile
+    data, creators = scrubber.scrub(tree.elements, text(tree.elements, SOP_CLASS), little=tree.little)
+    syntax = _repaint(data, instance) if instance.repainted else tree.syntax
+    for tag in PIXEL_TAGS:
+        if tag in data:
+            data[tag] = trimmed(data[tag], Layout.of(data, little=tree.little, syntax=syntax))
+    ran = {CLEAN_PIXELS[0]: instance.looked, CLEAN_FACES[0]: instance.faceless}
+    ran |= {CLEAN_GRAPHICS[0]: _drawn(tree.elements), SAFE_PRIVATE[0]: bool(creators)}
+    codes = applied.claims([code for code, did in ran.items() if did])
+    key_id = pseudonym.key_id(scrubber.secret)
+    claimed = Claimed(instance.looked, instance.repainted, instance.faceless)
+    mark(data, Marks(applied, scrubber.patient_key, key_id, codes, claimed))
+    written = tree_write.write(new_meta(data, syntax), data, explicit=tree.explicit, little=tree.little)
+    return Clean(written, text(data, SOP_INSTANCE), text(data, STUDY), text(data, MODALITY), codes)
 
 
 def peek(path: Path) -> tuple[str, str, str]:
@@ -126,7 +182,7 @@ def peek(path: Path) -> tuple[str, str, str]:
         try:
             ds = dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
             patient, issuer, study = (str(ds.get(tag) or "").strip() for tag in tags)
-        except (RecursionError, zlib.error, *scrub.UNPARSABLE):
+        except (RecursionError, zlib.error, *UNPARSABLE):
             return "", "", ""
     return patient, issuer, study
 
@@ -145,94 +201,54 @@ class quiet(warnings.catch_warnings):  # noqa: N801 - used as a statement
 def _open(name: str, data: bytes) -> Instance | Reason:
     if not data:
         return Reason.EMPTY_FILE
-    if _bomb(data):
+    named = data[128:132] == b"DICM"
+    try:
+        tree = read(data)
+    except TooLarge:
         return Reason.UNSAFE_FILE
-    with quiet():
-        try:
-            ds = dcmread(io.BytesIO(data), force=data[128:132] != b"DICM")
-            sop_class = str(ds.get("SOPClassUID", ""))
-            known = all(keyword in ds for keyword in ("SOPInstanceUID", "StudyInstanceUID", "SOPClassUID"))
-        except RecursionError:
-            return Reason.UNREADABLE
-        except (*scrub.UNPARSABLE, zlib.error):
-            return Reason.NOT_DICOM
-        if DIRECTORY in (sop_class, str(getattr(ds.file_meta, "MediaStorageSOPClassUID", ""))):
-            return Reason.UNSUPPORTED_SOP_CLASS
-        if not known:
-            return Reason.MISSING_ATTRIBUTE if data[128:132] == b"DICM" else Reason.NOT_DICOM
-        if 0x00420011 in ds:
-            return Reason.ENCAPSULATED_DOCUMENT
-        if not sop_class.startswith(pseudonym.REGISTERED):
-            return Reason.UNSUPPORTED_SOP_CLASS  # PS3.15 does not say what a private object holds
-        if "TransferSyntaxUID" not in ds.file_meta:
-            ds.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2")
-        try:
-            return Instance(name, data, ds, parse(data, sequence_tags()))
-        except ValueError:
-            # the audit could not look at it, so nothing could clear the result
-            return Reason.UNREADABLE
-
-
-def _known(draft: Draft) -> Known:
-    names: set[str] = set()
-    values: set[str] = set()
-    for instance in draft.instances:
-        try:
-            people, things = scrub.identity(instance.ds)
-        except RecursionError:
-            instance.reason = Reason.SCRUB_FAILED
-            continue
-        names |= people
-        values |= things
-    return Known.of(names, values)
-
-
-def _claims(instance: Instance, applied: profile.Profile) -> tuple[tuple[str, str], ...]:
-    """The profile's codes, and those of options that ran on this very instance."""
-    more = [profile.CLEAN_PIXELS] if instance.looked else []
-    if applied.shifts_dates and "GraphicAnnotationSequence" in instance.ds:
-        more.append(profile.CLEAN_GRAPHICS)
-    return (*applied.codes, *more)
-
-
-def _write(instance: Instance, scrubber: scrub.Scrubber, codes: tuple[tuple[str, str], ...]) -> bytes | None:
-    """The bytes of the scrubbed instance; None when it could not be scrubbed or written."""
-    ds = instance.ds
-    syntax = str(ds.file_meta.TransferSyntaxUID)
+    except ValueError:
+        return Reason.UNREADABLE if named else Reason.NOT_DICOM
+    sop_class = text(tree.elements, SOP_CLASS)
+    if DIRECTORY in (sop_class, text(tree.meta, MEDIA_SOP_CLASS)):
+        return Reason.UNSUPPORTED_SOP_CLASS
+    if not all(text(tree.elements, tag) for tag in (SOP_CLASS, SOP_INSTANCE, STUDY)):
+        return Reason.MISSING_ATTRIBUTE if named else Reason.NOT_DICOM
+    if ENCAPSULATED_DOCUMENT in tree.elements:
+        return Reason.ENCAPSULATED_DOCUMENT
+    if not pseudonym.registered(sop_class) or sop_class in VOICE:
+        return Reason.UNSUPPORTED_SOP_CLASS  # PS3.15 does not say what a private object holds
+    if not pseudonym.registered(tree.syntax):
+        return Reason.UNSUPPORTED_SYNTAX
     try:
-        if pixels.PIXEL_TAG in ds:
-            pixels.trim(ds)
-            syntax = str(ds.file_meta.TransferSyntaxUID)
-        scrubber.scrub(ds, str(ds.SOPClassUID))
-        scrub.mark(ds, codes, scrubber.profile, looked=instance.looked)
-        meta = scrub.new_meta(ds, syntax)
-        out = DicomBytesIO()
-        out.is_little_endian, out.is_implicit_VR = True, False
-        out.write(PREAMBLE)
-        write_file_meta_info(out, meta, enforce_standard=True)
-        written = UID(str(meta.TransferSyntaxUID))
-        out.is_little_endian, out.is_implicit_VR = written.is_little_endian, written.is_implicit_VR
-        write_dataset(out, ds)
-    except (RecursionError, pixels.Undecodable, *scrub.UNPARSABLE):
-        return None
-    return out.getvalue()
+        return Instance(name, data, tree, parse(data, sequence_tags()))
+    except ValueError:
+        # the audit could not look at it, so nothing could clear the result
+        return Reason.UNREADABLE
 
 
-def _bomb(data: bytes) -> bool:
-    """Whether a deflated data set expands beyond MOST_INFLATED; read before anything inflates it whole."""
-    if b"1.2.840.10008.1.2.1.99" not in data[:1024]:
-        return False
-    start = data.find(b"\x02\x00\x00\x00UL\x04\x00")
-    if start < 0:
-        return True
-    length = int.from_bytes(data[start + 8 : start + 12], "little")
-    inflater, size, rest = zlib.decompressobj(-zlib.MAX_WBITS), 0, data[start + 12 + length :]
+def _settled(instance: Instance, scrubber: Scrubber, evidence: Evidence) -> Clean | Reason:
+    """One clean instance, or why there is none."""
     try:
-        while rest and not inflater.eof:
-            size += len(inflater.decompress(rest, 1 << 24))
-            rest = inflater.unconsumed_tail
-            if size > MOST_INFLATED:
-                return True
-    except zlib.error:
-        return True
-    return False
+        made = scrubbed(instance, scrubber)
+    except UNPARSABLE:
+        return Reason.SCRUB_FAILED
+    treated = Treated(instance.looked, instance.repainted, instance.faceless, instance.boxes, instance.source)
+    days, key = scrubber.shift_days, scrubber.patient_key
+    found = audit(instance.evidence, made.data, evidence, patient_key=key, shift_days=days, treated=treated)
+    return Reason.AUDIT_FAILED if found else made
+
+
+def _drawn(data: DataSet) -> bool:
+    """Whether there are graphics to clean or remove: annotations, curves (50xx), overlays (60xx)."""
+    return any(tag == GRAPHIC_ANNOTATION or tag >> 24 in (0x50, 0x60) for tag in data)
+
+
+def _repaint(data: DataSet, instance: Instance) -> str:
+    """Take over pixels that were changed, and how they are stored now; returns the transfer syntax."""
+    ds, tree = instance.ds, instance.tree
+    data[PIXEL_DATA] = pixel_element(ds, tree.elements[PIXEL_DATA])
+    data[PHOTOMETRIC] = Element(PHOTOMETRIC, "CS", str(ds.PhotometricInterpretation).encode("ascii"))
+    if "PlanarConfiguration" in ds:
+        planar = int(ds.PlanarConfiguration).to_bytes(2, "little" if tree.little else "big")
+        data[PLANAR] = Element(PLANAR, "US", planar)
+    return str(ds.file_meta.TransferSyntaxUID)

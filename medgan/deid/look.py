@@ -2,173 +2,130 @@
 
 What is found in a frame depends on that frame, and for original slices on their series; on nothing else.
 
-1. Films, secondary captures, colour, ultrasound, anything small: every frame, in three passes.
-2. Original CT, MR and PET slices: every frame once at reduced size; in full the first, middle and last, those
-   with a constant at their very top, those where the reduced look found something, and, cut out, the places
-   where the projections over the series show text.
+1. Films, secondary captures, colour, ultrasound, anything small: every frame.
+2. Original CT, MR and PET slices: by their series, see sweep.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.deid import pixels
+from medgan.deid import gate, markers, pixels
 from medgan.deid.detect import Box, find_text, merge
 from medgan.deid.draft import Draft, Instance, quiet
-from medgan.deid.sessions import Gray
+from medgan.deid.render import extremes
+from medgan.deid.sweep import Reader, Series, sweep
 from medgan.errors import Reason
 
-REDUCED_SIDE = 256
 ROUNDS = 5  # blanking may uncover a rest that only shows once the brighter text is gone
 UNCOVERED = 0.4
-CONTEXT = 16  # pixels around a place that is cut out
-MOST_PICTURE_BYTES = 1 << 27
+CONTEXT = 64  # pixels around what was blanked that are looked at again
 
 
-@dataclass
-class Page:
-    """One picture to read: of which frame, and where its corner lies in it."""
+def look(drafts: Sequence[Draft], side: int, *, keep_annotations: bool = False) -> None:
+    """Read, blank and read again. Sets each instance's boxes, `looked`, `repainted`, and a reason where it could not.
 
-    instance: Instance
-    frame: int
-    picture: Gray
-    top: int = 0
-    left: int = 0
-
-
-@dataclass
-class Series:
-    """What is gathered of one gated series: reduced frames, and running projections."""
-
-    frames: list[tuple[Instance, int]] = field(default_factory=list)
-    reduced: list[Gray] = field(default_factory=list)
-    drawn: set[int] = field(default_factory=set)
-    sample: list[NDArray[Any]] = field(default_factory=list)
-
-
-def look(drafts: Sequence[Draft], side: int) -> None:
-    """Read, blank and read again. Sets each instance's boxes, `looked`, and a reason where it could not tell."""
+    With `keep_annotations` a text that says nothing but side, projection, posture or scale stays.
+    """
     with quiet():
-        instances = [i for draft in drafts for i in draft.instances if i.reason is None and has_pixels(i)]
-        gated: dict[tuple[int, str, int, int], Series] = {}
-        pages: list[Page] = []
-        for number, draft in enumerate(drafts):
-            for instance in draft.instances:
-                if instance.reason is not None or not has_pixels(instance):
-                    continue
-                try:
-                    pages += _pages(instance, number, gated)
-                except pixels.Undecodable:
-                    instance.reason = Reason.TEXT_UNCLEAR
-                if sum(page.picture.size for page in pages) > MOST_PICTURE_BYTES:
-                    _read(pages, side)
-                    pages = []
-        _read(pages, side)
-        for series in gated.values():
-            _read_series(series, side)
-        for instance in instances:
-            if instance.reason is None and any(instance.boxes):
-                _blank(instance, side)
+        for draft in drafts:
+            instances = [i for i in draft.instances if i.reason is None and i.has_pixels]
+            spare = partial(markers.is_annotation, people=_people(instances)) if keep_annotations else None
+            read = partial(find_text, side=side, spare=spare)
+            for series in _read_apart(instances, read):
+                sweep(series, read)
+            for instance in instances:
+                if instance.reason is None and any(instance.boxes):
+                    _clean(instance, read)
 
 
-def has_pixels(instance: Instance) -> bool:
-    return any(tag in instance.ds for tag in pixels.PIXEL_TAGS)
+def _people(instances: Sequence[Instance]) -> frozenset[str]:
+    return frozenset(word for instance in instances for word in markers.people(instance.ds))
 
 
-def _pages(instance: Instance, draft: int, gated: dict[tuple[int, str, int, int], Series]) -> list[Page]:
-    ds = instance.ds
-    if pixels.every_frame(ds):
-        found = []
-        for number, frame in enumerate(pixels.frames(ds)):
-            found += [Page(instance, number, picture) for picture in pixels.render(frame)]
-            instance.boxes.append([])
-        instance.looked = bool(instance.boxes)
-        return found
-    key = (draft, str(ds.get("SeriesInstanceUID", "")), int(ds.Rows), int(ds.Columns))
-    series = gated.setdefault(key, Series())
-    for number, frame in enumerate(pixels.frames(ds)):
-        instance.boxes.append([])
-        if pixels.drawn(frame):
-            series.drawn.add(len(series.frames))
-        series.frames.append((instance, number))
-        series.reduced.append(_reduced(pixels.render(frame)[-1]))
-        series.sample.append(frame)
-    return []
+def _read_apart(instances: Sequence[Instance], read: Reader) -> list[Series]:
+    """Read the instances that stand for themselves; returns the series of the others."""
+    gated: dict[tuple[str, int, int], Series] = {}
+    for instance in instances:
+        ds = instance.ds
+        try:
+            if gate.every_frame(ds):
+                doubted = gate.is_slice(ds)
+                instance.boxes = [read(frame, doubted=doubted) for frame in pixels.frames(ds)]
+                instance.looked = bool(instance.boxes)
+            else:
+                key = (str(ds.get("SeriesInstanceUID", "")), int(ds.Rows), int(ds.Columns))
+                gated.setdefault(key, Series()).add(instance)
+        except pixels.UNSEEN:
+            instance.reason = Reason.TEXT_UNCLEAR
+    return list(gated.values())
 
 
-def _reduced(picture: Gray) -> Gray:
-    longest = max(picture.shape)
-    if longest <= REDUCED_SIDE:
-        return picture
-    scale = REDUCED_SIDE / longest
-    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
-
-
-def _read(pages: Sequence[Page], side: int, *, upright_only: bool = False) -> None:
-    """Add the boxes found on each page to its frame."""
-    for page in pages:
-        doubted = pixels.is_slice(page.instance.ds)
-        for box in find_text(page.picture, side, upright_only=upright_only, doubted=doubted):
-            moved = Box(box.top + page.top, box.left + page.left, box.bottom + page.top, box.right + page.left)
-            page.instance.boxes[page.frame].append(moved)
-
-
-def _read_series(series: Series, side: int) -> None:
-    live = [n for n, (instance, _) in enumerate(series.frames) if instance.reason is None]
-    if not live:
-        return
-    fired = {n for n, picture in enumerate(series.reduced) if find_text(picture, side, upright_only=True)}
-    full = {live[0], live[len(live) // 2], live[-1], *series.drawn, *fired} & set(live)
-    for some in _portions(sorted(full), 64):
-        pages = [Page(*series.frames[n], picture) for n in some for picture in pixels.render(series.sample[n])]
-        _read(pages, side)
-    stack = [series.sample[n] for n in live]
-    places = [box for plane in pixels.projections(stack) for box in find_text(plane, side)] if len(stack) > 1 else []
-    rest = [n for n in live if n not in full]
-    for box in places:
-        for some in _portions(rest, 256):
-            _read([_cut(series, n, box) for n in some], side, upright_only=True)
-
-
-def _cut(series: Series, number: int, box: Box) -> Page:
-    instance, frame = series.frames[number]
-    top, left = max(0, box.top - CONTEXT), max(0, box.left - CONTEXT)
-    values = series.sample[number]
-    picture = pixels.render(values)[0]
-    return Page(instance, frame, picture[top : box.bottom + CONTEXT, left : box.right + CONTEXT], top, left)
-
-
-def _blank(instance: Instance, side: int) -> None:
+def _clean(instance: Instance, read: Reader) -> None:
     """Blank what was found, look again, and give up on what does not go away."""
-    total = [list(found) for found in instance.boxes]
+    syntax = str(instance.ds.file_meta.TransferSyntaxUID)
+    boxes = [merge(found) for found in instance.boxes]
     try:
         for _ in range(ROUNDS):
-            pixels.blank(instance.ds, instance.boxes)
-            instance.boxes = [[] for _ in total]
-            pages = [
-                Page(instance, number, picture)
-                for number, frame in enumerate(pixels.frames(instance.ds))
-                if total[number]
-                for picture in pixels.render(frame)
-            ]
-            _read(pages, side, upright_only=True)
-            again = any(_uncovered(box, old) for new, old in zip(instance.boxes, total, strict=True) for box in new)
-            total = [merge(old + new) for old, new in zip(total, instance.boxes, strict=True)]
-            if not again:
+            pixels.blank(instance.ds, boxes)
+            instance.repainted = True
+            rest = _rest(instance, boxes, read)
+            boxes = [merge(old + new) for old, new in zip(boxes, rest, strict=True)]
+            if not any(rest):
                 break
-            instance.boxes = total
         else:
             instance.reason = Reason.TEXT_UNCLEAR
-    except pixels.Undecodable:
+        pixels.encode_as(instance.ds, syntax)
+    except pixels.UNSEEN:
         instance.reason = Reason.TEXT_UNCLEAR
-    instance.boxes = total
+    instance.boxes = boxes
+
+
+def _rest(instance: Instance, boxes: Sequence[Sequence[Box]], read: Reader) -> list[list[Box]]:
+    """What still reads as text around the boxes of each frame, beyond the blank patches themselves."""
+    doubted = gate.is_slice(instance.ds)
+    found: list[list[Box]] = []
+    for frame, blanked in zip(pixels.frames(instance.ds), boxes, strict=True):
+        near = [box for part in _parts(frame, blanked) for box in _read_part(frame, part, read, doubted)]
+        found.append([box for box in near if _uncovered(box, blanked)])
+    return found
+
+
+def _parts(frame: NDArray[Any], boxes: Sequence[Box]) -> list[Box]:
+    """The surroundings of boxes, joined where they overlap."""
+    height, width = frame.shape[:2]
+    parts: list[Box] = []
+    for b in boxes:
+        part = Box(
+            max(0, b.top - CONTEXT),
+            max(0, b.left - CONTEXT),
+            min(height, b.bottom + CONTEXT),
+            min(width, b.right + CONTEXT),
+        )
+        while touching := [p for p in parts if _overlap(p, part)]:
+            parts = [p for p in parts if p not in touching]
+            part = _around([part, *touching])
+        parts.append(part)
+    return parts
+
+
+def _read_part(frame: NDArray[Any], part: Box, read: Reader, doubted: bool) -> list[Box]:
+    found = read(frame[part.top : part.bottom, part.left : part.right], limits=extremes(frame), doubted=doubted)
+    return [Box(b.top + part.top, b.left + part.left, b.bottom + part.top, b.right + part.left) for b in found]
+
+
+def _overlap(a: Box, b: Box) -> bool:
+    return a.left < b.right and b.left < a.right and a.top < b.bottom and b.top < a.bottom
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    tops, lefts, bottoms, rights = zip(*boxes, strict=True)
+    return Box(min(tops), min(lefts), max(bottoms), max(rights))
 
 
 def _uncovered(box: Box, blanked: Sequence[Box]) -> bool:
@@ -178,8 +135,3 @@ def _uncovered(box: Box, blanked: Sequence[Box]) -> bool:
         rows = slice(max(0, b.top - box.top), max(0, b.bottom - box.top))
         seen[rows, max(0, b.left - box.left) : max(0, b.right - box.left)] = False
     return bool(seen.mean() > UNCOVERED)
-
-
-def _portions(numbers: Sequence[int], most: int) -> Iterator[Sequence[int]]:
-    for start in range(0, len(numbers), most):
-        yield numbers[start : start + most]

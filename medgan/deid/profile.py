@@ -1,245 +1,252 @@
-"""PS3.15 Annex E (edition 2026d) as a table: what happens to each attribute under a profile.
+"""A de-identification profile: what happens to each attribute, and which codes say so.
 
-`ps3.15_table_e1-1_2026d.csv` and `ps3.15_table_e3_sr_content.csv` are the facts of the standard; `iod_types.csv`
-(SOP class, tag, Type: from highdicom's maps of PS3.3) resolves the combined codes such as X/Z/D.
+`basic` retains nothing; `research` is the default. Own profiles come from own_profile.py; the tables are in table.py.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from enum import StrEnum
-from functools import cache
-from importlib import resources
+from datetime import date
+from functools import cache, cached_property
+from typing import Literal, get_args
 
-from pydicom._dicom_dict import DicomDictionary
-
+from medgan import digest as digests
+from medgan.deid import options, private
+from medgan.deid.ops import (
+    BY_VR,
+    CODE_VALUES,
+    CODING_SCHEME,
+    NUMERIC_BULK,
+    RETAINED_VRS,
+    TEMPORAL,
+    TIMEZONE,
+    Op,
+    regardless,
+)
+from medgan.deid.options import CLEAN_FACES, CLEAN_PIXELS, SAFE_PRIVATE, Code, Temporal
+from medgan.deid.private import PrivateRule
+from medgan.deid.table import (
+    EDITION,
+    TEXT_VRS,
+    attribute_type,
+    identity_tags,
+    needed_text,
+    read_table,
+    resolve,
+    rows,
+    typed,
+)
 from medgan.errors import UsageError
 
-EDITION = "2026d"
-VERSION = 1  # bump when the same instance should come out differently
+VERSION = 2  # bump when the same instance should come out differently
 
-PIXEL_DATA = 0x7FE00010
-PIXEL_TAGS = (0x7FE00008, 0x7FE00009, PIXEL_DATA)
-PATIENT_TAGS = (0x00100010, 0x00100020)  # PatientName, PatientID: the pseudonym is written
-CHARACTER_SET = 0x00080005
-TIMEZONE = 0x00080201  # SH in form, a signed number in fact
-# birth and death dates as text, which the table omits
-OTHER_CALENDARS = frozenset((0x00100033, 0x00100034, 0x00100035))
-CODE_VALUES = (0x00080100, 0x00080119)
-# bulk values that hold numbers for the display and nothing else
-NUMERIC_BULK = frozenset((0x00281101, 0x00281102, 0x00281103, 0x00281201, 0x00281202, 0x00281203, 0x00283006))
-TEXT_VRS = frozenset(("LO", "SH", "ST", "LT", "UT", "UC"))
-BINARY_SIZES = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "UV": 8, "SV": 8, "FL": 4, "FD": 8, "AT": 4}
+REFERENCED_IMAGES, SOURCE_IMAGES = 0x00081140, 0x00082112
+RuleAction = Literal["keep", "remove", "empty", "dummy", "clean", "uid"]
+RULE_ACTIONS: tuple[str, ...] = get_args(RuleAction)
+CELL_OF_RULE = {"keep": "K", "remove": "X", "empty": "Z", "dummy": "D", "clean": "C", "uid": "U"}
+SIMPLE = {"X": Op.REMOVE, "Z": Op.EMPTY, "D": Op.DUMMY}
 
 
-class Op(StrEnum):
-    """What is done to one element."""
+@dataclass(frozen=True)
+class Rule:
+    """A profile's own word on one attribute, which goes before the table."""
 
-    REMOVE = "remove"
-    EMPTY = "empty"
-    DUMMY = "dummy"
-    UID = "uid"
-    PATIENT = "patient"
-    KEEP = "keep"
-    NUMBER = "number"  # DS, IS: kept when they are numbers
-    CODE = "code"  # CS: kept when it has the form of one and names nobody
-    CODE_VALUE = "code_value"
-    TEXT = "text"  # only words known to be safe stay
-    AGE = "age"
-    DATE = "date"
-    TIME = "time"
-    DATETIME = "datetime"
-    SEQUENCE = "sequence"
-    PIXELS = "pixels"
+    tag: int
+    action: RuleAction
+    because: str
 
 
-BY_VR = {
-    "SQ": Op.SEQUENCE,
-    "UI": Op.UID,
-    "DA": Op.DATE,
-    "TM": Op.TIME,
-    "DT": Op.DATETIME,
-    "AS": Op.AGE,
-    "CS": Op.CODE,
-    "DS": Op.NUMBER,
-    "IS": Op.NUMBER,
-    "PN": Op.EMPTY,
-    **dict.fromkeys(TEXT_VRS, Op.TEXT),
-    **dict.fromkeys(BINARY_SIZES, Op.KEEP),
-}
-TEMPORAL = (Op.DATE, Op.TIME, Op.DATETIME)
+@dataclass(frozen=True)
+class Decision:
+    """Who decided that a profile retains more than `research`, when, and why."""
 
-BASIC = ("113100", "Basic Application Confidentiality Profile")
-CLEAN_PIXELS = ("113101", "Clean Pixel Data Option")
-CLEAN_GRAPHICS = ("113103", "Clean Graphics Option")
-CLEAN_STRUCTURE = ("113104", "Clean Structured Content Option")
-CLEAN_DESCRIPTORS = ("113105", "Clean Descriptors Option")
-MODIFIED_DATES = ("113107", "Retain Longitudinal Temporal Information Modified Dates Option")
-CHARACTERISTICS = ("113108", "Retain Patient Characteristics Option")
+    by: str
+    on: date
+    because: str
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A profile by name: the columns of the table that are applied, and the codes that say so (CID 7050)."""
+    """Columns of the table that are applied, rules that go before them, and the codes that say so (CID 7050)."""
 
     name: str
-    columns: tuple[str, ...]
-    codes: tuple[tuple[str, str], ...]
-    shifts_dates: bool
-    _ops: dict[tuple[int, str, str], Op] = field(default_factory=dict, compare=False, repr=False)
+    options: tuple[str, ...]
+    rules: tuple[Rule, ...] = ()
+    private_rules: tuple[PrivateRule, ...] = ()
+    keep_annotations: bool = False
+    age_band_years: int = 1
+    decided: Decision | None = None
+    _ops: dict[tuple[int, str, str, int], Op] = field(default_factory=dict, compare=False, repr=False)
 
-    def op(self, tag: int, vr: str, sop_class: str) -> Op:
-        """What to do with an element; `vr` is the dictionary's, "" when the tag is unknown."""
-        key = (tag, vr, sop_class if tag in _combined() else "")
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        return options.columns_of(self.options)
+
+    @cached_property
+    def codes(self) -> tuple[Code, ...]:
+        """Codes claimed on every instance."""
+        return options.codes_of(self.options)[0]
+
+    @cached_property
+    def conditional(self) -> tuple[Code, ...]:
+        """Codes claimed only on an instance where their option ran."""
+        return options.codes_of(self.options)[1]
+
+    @cached_property
+    def temporal(self) -> Temporal:
+        return options.temporal_of(self.options)
+
+    @property
+    def shifts_dates(self) -> bool:
+        return self.temporal == "MODIFIED"
+
+    @property
+    def cleans_pixels(self) -> bool:
+        return CLEAN_PIXELS in self.conditional
+
+    @property
+    def removes_faces(self) -> bool:
+        return CLEAN_FACES in self.conditional
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What the options risk, as sentences for a report."""
+        found = (option.caution for name, option in options.OPTIONS.items() if name in self.options)
+        return tuple(caution for caution in found if caution)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex of everything that changes a result, the edition and version of the tables with it."""
+        content = {
+            "edition": EDITION,
+            "version": VERSION,
+            "name": self.name,
+            "options": sorted(self.options),
+            "rules": [[rule.tag, rule.action] for rule in self.rules],
+            "private": [[r.group, r.creator, r.low_byte, r.vr] for r in self.private_rules],
+            "annotations": self.keep_annotations,
+            "age_band_years": self.age_band_years,
+        }
+        return digests.sha256(digests.canonical(content))
+
+    def claims(self, ran: Collection[str]) -> tuple[Code, ...]:
+        """The codes to write on an instance; `ran` holds the code values of options that ran on it."""
+        return (*self.codes, *(code for code in self.conditional if code[0] in ran))
+
+    def op(self, tag: int, vr: str, sop_class: str, sequence: int = 0) -> Op:
+        """What to do with an element; `vr` is the dictionary's, "" when the tag is unknown.
+
+        `sequence` is the tag of the sequence around it, 0 at the top level.
+        """
+        key = (tag, vr, sop_class, sequence) if tag in typed() else (tag, vr, "", 0)
         found = self._ops.get(key)
         if found is None:
-            found = self._ops[key] = self._decide(tag, vr, sop_class)
+            found = self._ops[key] = self._decide(tag, vr, sop_class, sequence)
         return found
 
-    def action(self, tag: int, sop_class: str) -> str:
-        """Code of the table for one attribute (X, Z, D, K, C or U); "" when it has no row."""
-        row = _rows().get(tag)
+    def private_vr(self, group: int, creator: str, low_byte: int) -> str:
+        """The VR under which a private attribute is kept and cleaned; "" when it is removed.
+
+        `creator` is the reservation of the same item, without trailing blanks.
+        """
+        own = self._private.get((group, creator, low_byte))
+        if own is not None:
+            return own
+        return private.safe_private().get((group, creator, low_byte), "") if self._keeps_private else ""
+
+    def action(self, tag: int, sop_class: str, sequence: int = 0) -> str:
+        """Code for one attribute (X, Z, D, K, C or U), by rule or table; "" when neither knows it."""
+        if rule := self._rules.get(tag):
+            return CELL_OF_RULE[rule.action]
+        row = rows().get(tag)
         if row is None:
             return ""
         cells = [row[column] for column in self.columns if row[column]]
         if cells:
             # two options can disagree: cleaning is the stricter answer
             return "C" if "C" in cells else "K"
-        return resolve(row["basic"], _types().get((sop_class, tag), ""))
+        return resolve(row["basic"], attribute_type(tag, sop_class, sequence))
 
-    def needs_value(self, tag: int) -> bool:
-        """Whether the table asks for a dummy rather than nothing (codes with D)."""
-        row = _rows().get(tag)
-        return row is not None and "D" in row["basic"]
+    def needs_value(self, tag: int, sop_class: str, sequence: int = 0) -> bool:
+        """Whether a text that is cleaned to nothing needs a dummy: a D in the table, or Type 1."""
+        row = rows().get(tag)
+        if row is None:
+            return needed_text().get(tag, "").startswith("1")
+        return "D" in row["basic"] or attribute_type(tag, sop_class, sequence).startswith("1")
 
-    def _decide(self, tag: int, vr: str, sop_class: str) -> Op:
-        group = tag >> 16
-        if group & 1 or group <= 0x0006 or not tag & 0xFFFF:
-            return Op.REMOVE  # private; command, meta and directory groups; group lengths
-        if tag in OTHER_CALENDARS:
-            return Op.REMOVE
-        if tag in PIXEL_TAGS:
-            return Op.PIXELS
-        if tag in PATIENT_TAGS:
-            return Op.PATIENT
-        # whole groups: descriptions and labels of overlays and curves have no row of their own
-        if 0x5000 <= group <= 0x501E or 0x6000 <= group <= 0x601E or group >= 0x7FE0 or tag == CHARACTER_SET:
-            return Op.REMOVE
-        action = self.action(tag, sop_class)
-        simple = {"X": Op.REMOVE, "Z": Op.EMPTY, "D": Op.DUMMY, "U": Op.UID}.get(action)
-        if simple is not None:
-            return simple
-        if tag in CODE_VALUES:
-            return Op.CODE_VALUE
+    def identifies(self, tag: int) -> bool:
+        """Whether the value of a text attribute names someone or something that this profile hides."""
+        return tag in identity_tags() and self.action(tag, "") != "K"
+
+    @cached_property
+    def _rules(self) -> dict[int, Rule]:
+        return {rule.tag: rule for rule in self.rules}
+
+    @cached_property
+    def _private(self) -> dict[tuple[int, str, int], str]:
+        return {(rule.group, rule.creator, rule.low_byte): rule.vr for rule in self.private_rules}
+
+    @cached_property
+    def _keeps_private(self) -> bool:
+        return SAFE_PRIVATE in self.conditional
+
+    def _decide(self, tag: int, vr: str, sop_class: str, sequence: int) -> Op:
+        if fixed := regardless(tag):
+            return fixed
+        action = self.action(tag, sop_class, sequence)
+        if action in SIMPLE:
+            return SIMPLE[action]
         if tag == TIMEZONE:
             return Op.NUMBER
-        op = BY_VR.get(vr, Op.REMOVE) if tag not in NUMERIC_BULK else Op.KEEP
-        # a date, time or name that the table omits is no less one
-        return Op.REMOVE if op in TEMPORAL and not self.shifts_dates else op
+        return self._by_vr(tag, vr, action) if action else self._unlisted(tag, vr)
 
+    def _by_vr(self, tag: int, vr: str, action: str) -> Op:
+        """The operation behind K, C or U."""
+        row = rows().get(tag)
+        if action == "K" and vr in TEXT_VRS and row and row["retain_patient_chars"] and tag not in self._rules:
+            return Op.TEXT  # what is typed in there is as free as any description
+        if action == "K" and vr in RETAINED_VRS:
+            return Op.RETAIN
+        if action == "K" and vr == "UI":
+            return Op.KEEP
+        if action == "C" and vr == "AE":
+            return Op.TEXT
+        # bulk values cannot be cleaned; what the IOD needs becomes a dummy
+        uncleanable = Op.DUMMY if row and row["basic"] == "D" else Op.REMOVE
+        return BY_VR.get(vr, uncleanable)
 
-def resolve(code: str, attribute_type: str) -> str:
-    """One action from a combined code: X for Type 3 or foreign to the IOD, Z for Type 2, D for Type 1.
-
-    A conditional Type counts as its unconditional one: what the source has, its condition asked for.
-    """
-    if "/" not in code:
-        return code
-    choices = code.replace("*", "").split("/")
-    if "U" in choices:  # X/Z/U*: removed unless the IOD needs the reference
-        return "U" if attribute_type.startswith("1") else "Z" if attribute_type.startswith("2") else "X"
-    order = {"1": "DZX", "2": "ZDX"}.get(attribute_type[:1], "XZD")
-    return next(choice for choice in order if choice in choices)
+    def _unlisted(self, tag: int, vr: str) -> Op:
+        """The operation for an attribute of which the table says nothing: numbers, codes and references stay."""
+        if tag in NUMERIC_BULK:
+            return Op.KEEP
+        if tag in CODE_VALUES:
+            return Op.CODE_VALUE
+        if tag == CODING_SCHEME:
+            return Op.SCHEME
+        if vr == "UI" and "retain_uids" in self.columns:
+            return Op.KEEP
+        if vr in TEXT_VRS and "clean_desc" not in self.columns:
+            needed = needed_text().get(tag, "")[:1]
+            return {"1": Op.TEXT, "2": Op.EMPTY}.get(needed, Op.REMOVE)
+        op = BY_VR.get(vr, Op.REMOVE)
+        # a date or time that the table omits is no less one
+        return Op.REMOVE if op in TEMPORAL and self.temporal == "REMOVED" else op
 
 
 @cache
 def profile(name: str) -> Profile:
     """The profile called `research` or `basic`. Raises UsageError for any other name."""
     if name == "basic":
-        return Profile("basic", (), (BASIC,), shifts_dates=False)
+        return Profile("basic", ("clean_pixel_data",))
     if name == "research":
-        columns = (
-            "retain_patient_chars",
-            "retain_long_modif_dates",
-            "clean_desc",
-            "clean_struct_cont",
-            "clean_graph",
-        )
-        codes = (BASIC, CLEAN_STRUCTURE, CLEAN_DESCRIPTORS, MODIFIED_DATES, CHARACTERISTICS)
-        return Profile("research", columns, codes, shifts_dates=True)
+        why = "references between the images of a study stay whole; every UID in them is mapped"
+        kept = (Rule(REFERENCED_IMAGES, "keep", why), Rule(SOURCE_IMAGES, "keep", why))
+        return Profile("research", options.RESEARCH, kept)
     raise UsageError("no de-identification profile of that name; expected research or basic")
 
 
 @cache
-def removed_concepts() -> dict[tuple[str, str], frozenset[str]]:
-    """(code value, scheme) of SR content items that both profiles drop -> the value types concerned.
-
-    The Structured Content rows that no retained option cleans: names, ids, addresses, devices.
-    """
-    dropped: dict[tuple[str, str], set[str]] = {}
-    for row in read_table("ps3.15_table_e3_sr_content.csv"):
-        options = (row["clean_desc"], row["retain_long_modif_dates"], row["retain_patient_chars"])
-        if row["basic"] in ("X", "D") and not any(options) and row["value_type"] in ("TEXT", "PNAME", "CODE"):
-            dropped.setdefault((row["code_value"], row["coding_scheme"]), set()).add(row["value_type"])
-    return {key: frozenset(types) for key, types in dropped.items()}
-
-
-@cache
-def identity_tags() -> frozenset[int]:
-    """Text attributes that name a person, place, device or case: rows that no cleaning option softens."""
-    softer = ("clean_desc", "retain_patient_chars", "retain_long_modif_dates")
-    plain = (tag for tag, row in _rows().items() if not any(row[column] for column in softer))
-    return frozenset(tag for tag in plain if dictionary_vr(tag) in TEXT_VRS or dictionary_vr(tag) == "AE")
-
-
-@cache
-def dictionary_vr(tag: int) -> str:
-    """The VR of PS3.6 for a tag, "" when it is not in the dictionary; "US or SS" and the like become the first."""
-    entry = DicomDictionary.get(tag)
-    return entry[0].split(" or ")[0] if entry else ""
-
-
-@cache
-def fixed_length(tag: int) -> int:
-    """Bytes of a binary number whose multiplicity PS3.6 fixes; 0 for everything else."""
-    entry = DicomDictionary.get(tag)
-    if entry is None or not entry[1].isdigit():
-        return 0
-    return BINARY_SIZES.get(entry[0].split(" or ")[0], 0) * int(entry[1])
-
-
-@cache
-def keyword(tag: int) -> str:
-    """PS3.6 keyword; what has none is named by its kind, never by its own bytes."""
-    if (tag >> 16) & 1:
-        return "private"
-    row = _rows().get(tag)
-    entry = DicomDictionary.get(tag)
-    return (entry[4] if entry else "") or (row["keyword"] if row else "") or "unknown"
-
-
-def read_table(name: str) -> Iterator[dict[str, str]]:
-    with resources.files("medgan.deid").joinpath(name).open(encoding="utf-8") as file:
-        yield from csv.DictReader(file)
-
-
-@cache
-def _rows() -> dict[int, dict[str, str]]:
-    table = read_table(f"ps3.15_table_e1-1_{EDITION}.csv")
-    return {int(row["tag"], 16): row for row in table if _is_hex(row["tag"])}
-
-
-@cache
-def _combined() -> frozenset[int]:
-    return frozenset(tag for tag, row in _rows().items() if "/" in row["basic"])
-
-
-@cache
-def _types() -> dict[tuple[str, int], str]:
-    return {(row["sop_class"], int(row["tag"], 16)): row["type"] for row in read_table("iod_types.csv")}
-
-
-def _is_hex(text: str) -> bool:
-    return len(text) == 8 and all(c in "0123456789ABCDEFabcdef" for c in text)
+def coding_schemes() -> frozenset[str]:
+    """Designators of public coding schemes (after PS3.16 chapter 8): they name nobody."""
+    return frozenset(row["designator"] for row in read_table("coding_schemes.csv"))

@@ -76,7 +76,7 @@ def open_source(address: str, *, labels: Path | None = None) -> Source:
     if "://" in address:
         raise SourceError("this kind of address is not supported; give a folder, a zip or tar archive, or a file")
     path = Path(address).expanduser()
-    entries = _entries(path)
+    entries = list_entries(path)
     tables, taken = _tables(entries, labels)
     if labels is not None and labels.resolve().is_relative_to(path.resolve()):
         taken.add(labels.resolve().relative_to(path.resolve()).as_posix())
@@ -89,7 +89,7 @@ def open_source(address: str, *, labels: Path | None = None) -> Source:
     return Source(str(path.resolve()), unit, items)
 
 
-def _entries(path: Path) -> list[Entry]:
+def list_entries(path: Path) -> list[Entry]:
     try:
         if path.is_dir():
             return list(list_folder(path))

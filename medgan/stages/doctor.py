@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from medgan import parallel
 from medgan.errors import CorruptArtefact, MedganError
 from medgan.home import Home, Zone
+from medgan.keys import Key
 from medgan.settings import settings
 from medgan.stages.desk import LEASE
 from medgan.stages.desk import STAGE as INGEST
@@ -71,7 +72,7 @@ def _room(home: Home) -> tuple[bool, str]:
 
 def _key(home: Home) -> tuple[bool, str]:
     try:
-        return True, f"fingerprint {home.key_fingerprint}"
+        return True, f"id {Key(home.pseudonym_key).id}"
     except MedganError as error:
         return False, str(error)
 

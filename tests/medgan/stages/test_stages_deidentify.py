@@ -15,13 +15,13 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
 from medgan import digest as digests
-from medgan.errors import Reason, SourceError, UsageError
+from medgan.errors import Reason
 from medgan.home import Home
 from medgan.phantom.write import write_phantoms
 from medgan.recipes import DeidentifyRecipe, IngestRecipe
 from medgan.records import IdentifiedStudy, Quarantined, Study
 from medgan.sources.source import open_source
-from medgan.stages.deidentify import deidentify_folder, deidentify_studies
+from medgan.stages.deidentify import deidentify_studies, write_report
 from medgan.stages.ingest import ingest, pending
 
 RECIPE = DeidentifyRecipe()
@@ -92,7 +92,10 @@ def test_burned_in_text_is_blanked_and_the_rest_of_the_film_kept(home: Home, syn
     (ds,) = instances(home, done)
     before, after = dcmread(io.BytesIO(film("DOE JANE 1983"))).pixel_array, ds.pixel_array
     assert (before == 4095).sum() > 300 and not (after == 4095).any()
-    assert np.array_equal(before[60:], after[60:]) and ds.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert np.array_equal(before[60:], after[60:]) and ds.file_meta.TransferSyntaxUID in (
+        ExplicitVRLittleEndian,
+        syntax,
+    )
 
 
 def test_a_second_time_costs_nothing_and_gives_the_same(home: Home, tmp_path: Path) -> None:
@@ -118,7 +121,7 @@ def test_a_study_gets_the_same_bytes_in_any_company(tmp_path: Path) -> None:
     together = deidentify_studies(studies, RECIPE, batch)
     one_by_one = [outcome for study in studies for outcome in deidentify_studies([study], RECIPE, alone)]
     assert together == one_by_one == deidentify_studies(studies[::-1], RECIPE, backwards)[::-1]
-    assert len(together) >= 15 and sum(isinstance(o, Study) and o.boxes > 0 for o in together) >= 2
+    assert len(together) >= 15 and sum(isinstance(o, Study) and o.boxes > 0 for o in together) >= 1
 
 
 def test_one_bad_instance_sets_its_study_aside_and_the_others_go_on(home: Home) -> None:
@@ -140,6 +143,21 @@ def test_one_bad_instance_sets_its_study_aside_and_the_others_go_on(home: Home) 
     assert isinstance(outcomes[0], Quarantined) and outcomes[0].study_key == studies[0].study_key
 
 
+def test_the_report_of_a_home_counts_what_was_done_and_what_was_set_aside(home: Home) -> None:
+    more = {"PatientAge": "047Y", "PatientName": "Zwiebelbach^Jane", "PatientID": "4711-0815"}
+    studies = [
+        identified(home, {"a": film(**more), "b": film(instance="1.2.3.5", **more)}),
+        identified(home, {"a": dicom_bytes()[:-30], "b": dicom_bytes("1.2.5.2")}, "1.2.5"),
+    ]
+    deidentify_studies(studies, RECIPE, home)
+    report = write_report(RECIPE, home, 5)
+    assert (report["inputs"], report["written"], report["studies"], report["patients"]) == (4, 2, 1, 1)
+    assert report["quarantined"] == {"unreadable": 2} and report["looked"] == 2
+    assert report["risk"]["k"] == 1 and sum(report["actions"]["PatientName"].values()) == 2
+    page = (home.root / "research" / "deidentification.html").read_text()
+    assert "PatientName" in page and not any(value in page for value in ("Zwiebel", "4711", "1.2.3"))
+
+
 def test_text_in_one_slice_of_a_series_is_blanked(home: Home) -> None:
     def slice_(number: int) -> bytes:
         rng = np.random.default_rng(number)
@@ -159,38 +177,3 @@ def test_text_in_one_slice_of_a_series_is_blanked(home: Home) -> None:
     (done,) = deidentify_studies([identified(home, {str(n): slice_(n) for n in range(8)})], RECIPE, home)
     assert isinstance(done, Study) and done.boxes >= 1
     assert max(ds.pixel_array.max() for ds in instances(home, done)) <= 2500
-
-
-def test_a_folder_is_accounted_for_to_the_last_file(tmp_path: Path) -> None:
-    src, dst = tmp_path / "Doe Jane", tmp_path / "out"
-    src.mkdir()
-    (src / "Doe_1.dcm").write_bytes(film("DOE JANE 1983"))
-    (src / "Doe_copy.dcm").write_bytes(film("DOE JANE 1983"))
-    (src / "notes.txt").write_text("Doe, Jane")
-    (src / "empty").write_bytes(b"")
-    (src / "link").symlink_to(src / "notes.txt")
-    report = deidentify_folder(src, dst, profile="basic", key=b"k" * 32)
-    assert report["files"] == 5 and report["written"] == 1 and report["duplicate"] == 1
-    assert report["quarantined"] == {"empty_file": 1, "not_dicom": 1, "unsafe_file": 1}
-    assert report == json.loads((dst / "deidentification.json").read_bytes())
-    every = b"".join(file.read_bytes() + str(file).encode() for file in dst.rglob("*") if file.is_file())
-    assert b"Doe" not in every.replace(str(tmp_path).encode(), b"")
-
-
-@pytest.mark.parametrize(
-    ("src", "dst", "profile", "error", "message"),
-    [
-        pytest.param("none", "out", "basic", SourceError, "not a folder", id="no source"),
-        pytest.param("src", "src/out", "basic", UsageError, "inside each other", id="output in the input"),
-        pytest.param("src", "full", "basic", UsageError, "not an empty folder", id="output holds files"),
-        pytest.param("src", "out", "own", UsageError, "research or basic", id="unknown profile"),
-    ],
-)
-def test_wrong_use_is_said(
-    tmp_path: Path, src: str, dst: str, profile: str, error: type[Exception], message: str
-) -> None:
-    (tmp_path / "src").mkdir()
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "x").write_text("x")
-    with pytest.raises(error, match=message):
-        deidentify_folder(tmp_path / src, tmp_path / dst, profile=profile, key=b"k" * 32)
