@@ -6,7 +6,7 @@
 
 Re-identification is tried by depth maps: each head is scanned again, moved and turned a little, and looked for among
 all heads by the correlation of what a camera would see from the front or the side. The positions are given to the
-attacker. The method was made on heads 1 to 3; the default heads are others.
+attacker. The method was mended on heads 1 to 20 and 100 to 123; the default heads are others.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Views = tuple[Depth, Depth, Depth]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--heads", type=int, default=24, help="made-up heads; 0 for real ones alone")
-    parser.add_argument("--seed", type=int, default=100)
+    parser.add_argument("--seed", type=int, default=500)
     parser.add_argument("--kind", choices=KINDS, nargs="+", default=list(KINDS))
     parser.add_argument("--real", type=Path, nargs="+", default=[], help="archives of DICOM, or NIfTI files")
     parser.add_argument("--picture", type=Path, help="write pictures of made-up heads and do nothing else")

@@ -87,6 +87,7 @@ def judge(challenge: Challenge, folder: Path, said: str, columns: tuple[str, ...
     for result in found:
         _search(result, verdict)
         _compare(result, columns, shifts, uids, verdict)
+        _words(result, columns, challenge, verdict)
         judge_marks(result, columns, verdict)
         judge_pixels(result, verdict)
         judge_private(result, columns, verdict)
@@ -136,7 +137,6 @@ def _compare(result: Result, columns, shifts, uids, verdict: Verdict) -> None:  
             for old, new in zip(seen.values, there.values, strict=False):
                 if (days := days_between(old, new)) is not None:
                     shifts.setdefault(result.case.owner, Counter())[days] += 1
-    _words(result, columns, after, verdict)
 
 
 def _kept(result: Result, seen: Seen, there: Seen | None, code: str, columns, verdict: Verdict) -> None:  # type: ignore[no-untyped-def]
@@ -174,10 +174,10 @@ def _malformed(seen: Seen) -> bool:
     return seen.vr in ("DS", "IS") and any(v.strip(" +-.0123456789eE\0") for v in seen.values)
 
 
-def _words(result: Result, columns, after, verdict: Verdict) -> None:  # type: ignore[no-untyped-def]
+def _words(result: Result, columns, challenge: Challenge, verdict: Verdict) -> None:  # type: ignore[no-untyped-def]
     """Medical words of planted descriptions stay wherever the description stays."""
     paths: dict[tuple[int, ...], list[str]] = {}
-    for seen in after.values():
+    for seen in flat(result.ds):
         paths.setdefault(seen.path, []).extend(seen.values)
     source = {seen.path: list(seen.values) for seen in flat(result.case.source())}
     for plant in result.case.plants:
@@ -188,9 +188,21 @@ def _words(result: Result, columns, after, verdict: Verdict) -> None:  # type: i
             text = " ".join(paths.get(plant.path, []))
             was = " ".join(source.get(plant.path, []))
             for word in plant.keep:
-                verdict.count(
-                    "words", plant.place, stays(word, text), f"{word} of {named(plant.path[-1])}: {was!r} -> {text!r}"
-                )
+                good = stays(word, text) or _identifies(was, result.case, columns, challenge)
+                verdict.count("words", plant.place, good, f"{word} of {named(plant.path[-1])}: {was!r} -> {text!r}")
+
+
+def _identifies(text: str, case: Case, columns, challenge: Challenge) -> bool:  # type: ignore[no-untyped-def]
+    """Whether an attribute of the same patient that has to go holds the same words: then they are its value."""
+    cases = [one for one in challenge.cases if one.person is case.person]
+    values = (
+        value
+        for one in cases
+        for seen in flat(one.source())
+        if any(cell(tag, columns) not in ("", "C", "K") for tag in seen.path)
+        for value in seen.values
+    )
+    return squeezed(text) in map(squeezed, values)
 
 
 def _intervals(found, shifts, columns, verdict: Verdict) -> None:  # type: ignore[no-untyped-def]

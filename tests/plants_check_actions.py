@@ -16,6 +16,7 @@ RESEARCH = (
 )
 BASIC: tuple[str, ...] = ()
 STANDARD = Path(highdicom.__file__).parent / "_standard"
+COMMITTEE = 0x00120081  # ClinicalTrialProtocolEthicsCommitteeName
 STRICT = ("1", "1C", "2", "2C", "3")
 LETTERS = {  # combined code -> what it becomes for an attribute of Type 1, 2 and 3
     "X/D": ("D", "D", "X"),  # of Type 2 as well: without the attribute the IOD is not conformed to
@@ -40,6 +41,8 @@ def allowed(code: str, sop_class: str, path: tuple[int, ...]) -> set[str]:
     kind = types(sop_class).get(path)
     if code == "X" and kind == "1":
         return {"X", "D"}  # E.1.1: removed or replaced; an object stays valid only when its Type 1 is replaced
+    if path[-1] == COMMITTEE:
+        return {code, "X"}  # 1C: goes with the approval number
     if code not in LETTERS:
         return {code}
     if kind is None:

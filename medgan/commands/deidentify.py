@@ -11,6 +11,20 @@ from medgan import console
 from medgan.commands.app import HomeOption, JsonOption, RecipeOption, app, open_home
 from medgan.errors import UsageError
 
+# what a terminal shows; --json and the report in DST say everything
+SHOWN = (
+    "files",
+    "written",
+    "duplicate",
+    "rebuilt",
+    "quarantined",
+    "studies",
+    "patients",
+    "boxes",
+    "less_valid",
+    "report",
+)
+
 
 @app.command()
 def deidentify(
@@ -40,7 +54,8 @@ def deidentify(
         else:
             secret = _secret(key_file, key_id, home)
             done = _folder(src, dst, chosen, secret, workers, report, k, steps)
-    console.answer({name: value for name, value in done.items() if json or name != "actions"}, as_json=json)
+    shown = {name: done[name] for name in SHOWN if done.get(name) not in (None, {})}
+    console.answer(done if json else shown, as_json=json)
     if src is not None:
         from medgan.stages.deidentify_folder import require_within
 
@@ -104,8 +119,9 @@ def _folder(
 ) -> dict[str, Any]:
     from medgan.parallel import cores
     from medgan.stages.deidentify_folder import deidentify_folder
+    from medgan.stages.officer_report import PAGE
 
-    return deidentify_folder(
+    done = deidentify_folder(
         src,
         dst,
         key=secret,
@@ -116,6 +132,7 @@ def _folder(
         on_read=steps.reporter("read", "files"),
         on_progress=steps.reporter("deidentify", "files"),
     )
+    return {**done, "report": dst / PAGE}
 
 
 def _waiting(recipe: Any, home: Any, k: int, steps: Any) -> dict[str, Any]:

@@ -96,16 +96,17 @@ class _Squeezed:
         last = at + len(phrase) - 1
         start, end = self.runs[at][0], self.runs[last][1]
         if len(phrase) >= SHORTEST_INSIDE:
-            return start, self.runs[last - 1][1] if self._only_begins(last) else end
+            first = self.runs[at + 1][0] if self._only_touched(at, at + 1) else start
+            return first, self.runs[last - 1][1] if self._only_touched(last, last - 1) else end
         whole = (not at or self.runs[at - 1] != self.runs[at]) and self.runs[last + 1 : last + 2] != [self.runs[last]]
         around = self.source[max(0, start - 1) : start] + self.source[end : end + 1]
         alone = end - start == len(phrase) and not any(c.isalnum() for c in around)
         return (start, end) if whole and (alone or len(phrase) >= SHORTEST_VALUE) else None
 
-    def _only_begins(self, last: int) -> bool:
-        """Whether a match ends with the first letter of a longer word: an initial is not all of "contrast"."""
-        start, end = self.runs[last]
-        return self.runs[last - 1] != self.runs[last] and end - start > 1 and self.text[last].isalpha()
+    def _only_touched(self, outer: int, inner: int) -> bool:
+        """Whether a match has no more than the outer letter of a longer word: an initial is not all of "contrast"."""
+        start, end = self.runs[outer]
+        return self.runs[inner] != self.runs[outer] and end - start > 1 and self.text[outer].isalpha()
 
 
 def fold(text: str) -> str:

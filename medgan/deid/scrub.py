@@ -21,6 +21,8 @@ from medgan.deid.values import DUMMIES, DUMMY_TEXT, Values
 CONTENT, CODING_SCHEME = 0x0040A730, 0x00080102
 # ReferencedImageSequence, ReferencedInstanceSequence, SourceImageSequence
 REFERENCES, REFERENCED_SERIES = (0x00081140, 0x0008114A, 0x00082112), 0x00081115
+# the name of an ethics committee (D in the table) may not stand without its approval number (X): Type 1C
+COMMITTEE, APPROVAL = 0x00120081, 0x00120082
 RESERVED = range(0x10, 0x100)  # numbers of private creators
 LEFT = frozenset(("UI", "CS", "DA", "TM", "DT"))  # what the scrubber makes something else of in any item
 UNSTRIPPED = frozenset(("OB", "OW", "UN"))
@@ -58,6 +60,9 @@ class Scrubber:
         if REFERENCED_SERIES in clean and _unreferenced(elements, clean, sop_class):
             del clean[REFERENCED_SERIES]
             self.counts["ReferencedSeriesSequence", "remove"] += 1
+        if COMMITTEE in clean and APPROVAL in elements and APPROVAL not in clean:
+            del clean[COMMITTEE]
+            self.counts["ClinicalTrialProtocolEthicsCommitteeName", "remove"] += 1
         return Scrubbed(clean, frozenset(walk.creators))
 
 
@@ -168,8 +173,12 @@ class _Walk:
 
 def _unreferenced(source: DataSet, clean: DataSet, sop_class: str) -> bool:
     """Whether the last references to instances went: in which series they are may not be told then (Type 1C)."""
-    lost = any(tag in source for tag in REFERENCES) and not any(tag in clean for tag in REFERENCES)
-    return lost and attribute_type(REFERENCED_SERIES, sop_class) != "1"
+    return _refers(source) and not _refers(clean) and attribute_type(REFERENCED_SERIES, sop_class) != "1"
+
+
+def _refers(data: DataSet) -> bool:
+    others = (element for tag, element in data.items() if tag != REFERENCED_SERIES and element.items)
+    return any(element.tag in REFERENCES or any(map(_refers, element.items or ())) for element in others)
 
 
 def _creator(element: Element) -> str:

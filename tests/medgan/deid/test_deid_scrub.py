@@ -275,6 +275,15 @@ def test_the_series_of_referenced_images_go_with_the_last_of_them() -> None:
     assert not scrubbed(source, BASIC).elements
     assert list(scrubbed(source, BASIC, sop_class=PRESENTATION).elements) == [0x00081115]  # Type 1 there
     assert list(scrubbed(data((0x00081115, "SQ", [series])), BASIC).elements) == [0x00081115]
+    derived = data((0x00081115, "SQ", [series]), (0x00089124, "SQ", [data((0x00082112, "SQ", [image]))]))
+    assert list(scrubbed(derived).elements) == [0x00081115, 0x00089124]
+    assert list(scrubbed(derived, BASIC).elements) == [0x00089124]
+
+
+def test_the_name_of_an_ethics_committee_goes_with_its_approval_number() -> None:
+    name, number = (0x00120081, "LO", b"Board"), (0x00120082, "LO", b"77")
+    assert value(data(name), 0x00120081, BASIC) == b"REMOVED"
+    assert not scrubbed(data(name, number), BASIC).elements
 
 
 def test_several_values_of_which_nothing_is_left_are_none() -> None:

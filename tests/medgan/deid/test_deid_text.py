@@ -13,7 +13,7 @@ from medgan.deid.text import clean, safe_words
 
 KNOWN = Known.of(
     ["Müller^Anna", "Hand^Rose^J", "Wiedergrün^Thorvaldine^C"],
-    ["St. Mary Hospital", "8841273", "Brain Hospital"],
+    ["St. Mary Hospital", "8841273", "X-8841273", "Brain Hospital"],
     ["19560312", "20230417101500"],
 )
 # common family and given names of several countries; words of anatomy and sequences that are names too are apart
@@ -71,6 +71,7 @@ def words(text: str) -> str:
         pytest.param(
             "WiedergrunThorvaldine contrast", "contrast", id="glued, before a word that begins as the initial"
         ),
+        pytest.param("thorax (8841273)", "thorax", id="an id behind a word that ends as a longer id begins"),
         pytest.param("WiedergrunThorvaldineC contrast", "contrast", id="glued with the initial"),
         pytest.param("", "", id="nothing"),
     ],
