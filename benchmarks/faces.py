@@ -33,6 +33,7 @@ from medgan.deid import faces, faces_surface  # noqa: E402
 
 STEP_MM = 4.0
 PLAN = heads.Plan((61, 68, 54), (-106.0, -142.0, -166.0), (0.0, 0.0, STEP_MM), (STEP_MM, STEP_MM))
+FINE = heads.Plan((100, 112, 90), (-108.0, -142.0, -168.0), (0.0, 0.0, 2.4), (2.4, 2.4))  # for pictures
 KINDS = {"CT": (heads.HU, 15.0, heads.stored_ct), "MR T1": (heads.T1, 0.03, heads.stored_mr)}
 KINDS |= {"MR T2": (heads.T2, 0.03, heads.stored_mr)}
 SKIN = {"CT": 724, "MR T1": 130, "MR T2": 130}  # stored values above which a camera sees something
@@ -119,9 +120,9 @@ def picture(kind: str, labels: NDArray[np.uint8], seed: int) -> NDArray[np.uint1
     return stored(heads.scan(labels, contrast, noise, seed))
 
 
-def treat(stored: NDArray[np.uint16], kind: str) -> tuple[NDArray[Any], NDArray[Any]]:
+def treat(stored: NDArray[np.uint16], kind: str, plan: heads.Plan = PLAN) -> tuple[NDArray[Any], NDArray[Any]]:
     """Stored values before and after; those of a head that was set aside are the same."""
-    series = heads.series(stored, PLAN, Modality=kind[:2])
+    series = heads.series(stored, plan, Modality=kind[:2])
     faces.deface(series)
     return stored, heads.stack(series)
 
@@ -229,16 +230,16 @@ def save_picture(path: Path) -> None:
     """Made-up heads from the front, from the side and cut in two: with their faces above, as they leave below."""
     columns = []
     for seed, kind in ((11, "CT"), (13, "MR T1")):
-        both = treat(picture(kind, heads.tissue(heads.draw_face(seed), PLAN.points()), 1), kind)
+        both = treat(picture(kind, heads.tissue(heads.draw_face(seed), FINE.points()), 1), kind, FINE)
         rows = []
         for stored in both:
             solid = ndimage.median_filter(stored, 3) > SKIN[kind]
-            middle = np.clip(stored[:, :, PLAN.shape[2] // 2] / (1300.0 if kind == "CT" else 900.0), 0, 1) * 255
+            middle = np.clip(stored[:, :, FINE.shape[2] // 2] / (1300.0 if kind == "CT" else 900.0), 0, 1) * 255
             shown = (shade(depth_map(solid, 1)), shade(depth_map(solid[:, :, ::-1], 2)), middle)
             rows.append(np.hstack([np.pad(v, ((0, 4), (0, 4)))[::-1] for v in shown]))
         columns.append(np.vstack(rows))
     wall = Image.fromarray(np.hstack(columns).astype(np.uint8))
-    wall.resize((wall.width * 2, wall.height * 2)).save(path, optimize=True)
+    wall.resize((wall.width * 3 // 2, wall.height * 3 // 2)).save(path, optimize=True)
 
 
 def shade(depth: Depth) -> Depth:

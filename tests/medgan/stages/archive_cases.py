@@ -67,7 +67,6 @@ class Stage:
         """Orthanc dates changes to the second; in earnest nothing is taken in so soon after its last change."""
         while int(time.time()) == self.changed:
             time.sleep(0.02)
-        self.changed = int(time.time())
 
     def _put(self, rest: str) -> None:
         self._turn()
@@ -75,6 +74,7 @@ class Stage:
             name, data = image(token)
             self.stored[name] = data
             assert self.archive.put(data)["Status"] in ("Success", "AlreadyStored")
+        self.changed = int(time.time())  # a slow archive may have stored it a second later
 
     def _drop(self, rest: str) -> None:
         for token in rest.split():
