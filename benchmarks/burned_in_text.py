@@ -21,8 +21,8 @@ import numpy as np
 from scipy import stats
 
 from medgan.deid.draft import open_draft
-from medgan.deid.look import look
-from medgan.deid.pixels import frames
+from medgan.deid.pixels.look import look
+from medgan.deid.pixels.pixels import frames
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests")]
 from burned import GROUNDS, Case, Picture, Written, archive, save_picture, written  # noqa: E402

@@ -23,10 +23,11 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.data import get_testdata_files
 
-from medgan.deid import audit, draft
-from medgan.deid.elements import parse
-from medgan.deid.profile import profile
-from medgan.deid.tree import read, text
+from medgan.deid import draft
+from medgan.deid.audit import audit
+from medgan.deid.audit.elements import parse
+from medgan.deid.profiles.profile import profile
+from medgan.deid.scrub.tree import read, text
 
 SECRET, PATIENT, MOST_DAYS = b"k" * 32, "ab" * 16, 1825
 APPLIED = profile("research")

@@ -29,7 +29,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import heads  # noqa: E402
 
-from medgan.deid import faces, faces_surface  # noqa: E402
+from medgan.deid.faces import faces, planes  # noqa: E402
+from medgan.deid.faces import surface as head_surface  # noqa: E402
 
 STEP_MM = 4.0
 PLAN = heads.Plan((61, 68, 54), (-106.0, -142.0, -166.0), (0.0, 0.0, STEP_MM), (STEP_MM, STEP_MM))
@@ -169,11 +170,11 @@ def report_cost() -> None:
 def report_real(path: Path) -> None:
     groups = nifti(path) if ".nii" in path.name else archive(path)
     for number, series in enumerate(groups):
-        before = [faces.stored_frames(i.ds) for i in series]
+        before = [planes.stored_frames(i.ds) for i in series]
         start = time.process_time()
         faces.deface(series)
         cost = time.process_time() - start
-        after = [faces.stored_frames(i.ds) for i in series]
+        after = [planes.stored_frames(i.ds) for i in series]
         changed = np.mean([np.mean(a[0] != b[0]) for a, b in zip(before, after, strict=True)])
         brain = brain_changed(series, before, after)
         treated = sum(i.faceless for i in series)
@@ -183,19 +184,19 @@ def report_real(path: Path) -> None:
 
 def brain_changed(series: Any, before: Any, after: Any) -> str:
     """How many voxels changed in the brain as it is found without the face's removal; "-" when it is not found."""
-    slices = faces.volume([plane for i in series for plane in faces.planes(i)]) if series[0].faceless else None
+    slices = planes.volume([plane for i in series for plane in planes.planes(i)]) if series[0].faceless else None
     if slices is None:
         return "-"
-    values, seen, origin = faces_surface.sampled(slices)
+    values, seen, origin = head_surface.sampled(slices)
     modality = series[0].ds.Modality
-    brain = (faces_surface.brain_of_ct if modality == "CT" else faces_surface.brain_of_mr)(values, seen)
+    brain = (head_surface.brain_of_ct if modality == "CT" else head_surface.brain_of_mr)(values, seen)
     if brain is None:
         return "-"
     count = 0
     for instance, old, new in zip(series, before, after, strict=True):
-        plane = faces.planes(instance)[0]
+        plane = planes.planes(instance)[0]
         points = plane.points(*(np.arange(n) for n in old[0].shape))
-        places = np.moveaxis((points - origin) / faces_surface.STEP_MM, -1, 0)[::-1]
+        places = np.moveaxis((points - origin) / head_surface.STEP_MM, -1, 0)[::-1]
         inside = ndimage.map_coordinates(brain.astype(np.float32), places, order=1) > 0.5
         count += np.count_nonzero((old[0] != new[0]) & inside)
     return str(count)

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from medgan.deid import pixels
-from medgan.deid.detect import find_text
 from medgan.deid.draft import Draft, open_draft
-from medgan.deid.look import look
+from medgan.deid.pixels import pixels
+from medgan.deid.pixels.detect import find_text
+from medgan.deid.pixels.look import look
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests")]
 from burned import film, letters, slices  # noqa: E402

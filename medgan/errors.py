@@ -44,6 +44,7 @@ class Reason(StrEnum):
     TEXT_UNCLEAR = "text_unclear"  # could not look for burned-in text
     AUDIT_FAILED = "audit_failed"
     SCRUB_FAILED = "scrub_failed"
+    FACE_UNCLEAR = "face_unclear"  # may show a face that could not be removed
     ENCAPSULATED_DOCUMENT = "encapsulated_document"
     # geometry
     NO_POSITION = "no_position"

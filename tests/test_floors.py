@@ -131,3 +131,10 @@ def test_nothing_is_unpickled() -> None:
         assert not [n for n in names if n.split(".")[0] in ("pickle", "cloudpickle", "dill", "joblib")], module
         text = path.read_text()
         assert "allow_pickle=True" not in text and "weights_only=False" not in text, module
+
+
+def test_the_audit_shares_no_code_with_what_it_checks() -> None:
+    for module, path in modules():
+        if module.startswith("medgan.deid.audit."):
+            ours = [name for name, _ in imported(path) if name.startswith("medgan.")]
+            assert not [n for n in ours if not n.startswith(("medgan.deid.audit.", "medgan.errors."))], module

@@ -87,7 +87,7 @@ def key(
 
 def _recipe(name: str, profile: str | None) -> Any:
     """The recipe, with the profile that was asked for."""
-    from medgan.deid import own_profile
+    from medgan.deid.profiles import own_profile
     from medgan.recipes import DeidentifyRecipe, load
     from medgan.stages.gate_one import profile_of
 

@@ -5,29 +5,28 @@ from __future__ import annotations
 import logging
 import struct
 import warnings
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
-from pydicom import config, dcmread
+from pydicom import config
 from pydicom.dataset import Dataset
 
-from medgan.deid import profile, pseudonym, tree_write
-from medgan.deid.audit import Evidence, Treated, audit, sequence_tags
-from medgan.deid.dataset import dataset, pixel_element
-from medgan.deid.detect import Box
-from medgan.deid.elements import Parsed, parse
-from medgan.deid.identity import Identity
-from medgan.deid.mark import Claimed, Marks, mark, new_meta
-from medgan.deid.ops import PIXEL_DATA, PIXEL_TAGS
-from medgan.deid.options import CLEAN_FACES, CLEAN_GRAPHICS, CLEAN_PIXELS, SAFE_PRIVATE, Code
-from medgan.deid.scrub import Scrubber
-from medgan.deid.tree import DataSet, Element, TooLarge, Tree, read, text
-from medgan.deid.trim import Layout, trimmed
+from medgan.deid.audit.audit import Evidence, Treated, audit, sequence_tags
+from medgan.deid.audit.elements import Parsed, parse
+from medgan.deid.pixels.detect import Box
+from medgan.deid.profiles import profile
+from medgan.deid.profiles.ops import PIXEL_DATA, PIXEL_TAGS
+from medgan.deid.profiles.options import CLEAN_FACES, CLEAN_GRAPHICS, CLEAN_PIXELS, SAFE_PRIVATE, Code
+from medgan.deid.scrub import pseudonym, tree_write
+from medgan.deid.scrub.dataset import dataset, pixel_element
+from medgan.deid.scrub.identity import Identity
+from medgan.deid.scrub.mark import Claimed, Marks, mark, new_meta
+from medgan.deid.scrub.scrubber import Scrubber
+from medgan.deid.scrub.tree import DataSet, Element, TooLarge, Tree, read, text
+from medgan.deid.scrub.trim import Layout, trimmed
 from medgan.errors import Reason
 
 DIRECTORY = "1.2.840.10008.1.3.10"
@@ -36,6 +35,7 @@ ENCAPSULATED_DOCUMENT, GRAPHIC_ANNOTATION = 0x00420011, 0x00700001
 # somebody's voice: nothing can clean it, and without it the object is none
 VOICE = frozenset(("1.2.840.10008.5.1.4.1.1.9.4.1", "1.2.840.10008.5.1.4.1.1.9.4.2"))
 PHOTOMETRIC, PLANAR = 0x00280004, 0x00280006
+EXTREMES = (0x00280106, 0x00280107)  # smallest and largest value of an image, of which blanking may take the one
 MEDIA_SOP_CLASS = 0x00020002
 UNPARSABLE = (
     ValueError,
@@ -61,7 +61,7 @@ class Instance:
     boxes: list[list[Box]] = field(default_factory=list)  # by frame
     looked: bool = False  # every frame was read in full
     repainted: bool = False  # the pixels of `ds` are no longer those of the source
-    faceless: bool = False  # a recognisable face was removed, or there is none
+    faceless: bool = False  # a recognisable face was removed
     reason: Reason | None = None
 
     @cached_property
@@ -175,18 +175,6 @@ def scrubbed(instance: Instance, scrubber: Scrubber) -> Clean:
     return Clean(written, text(data, SOP_INSTANCE), text(data, STUDY), text(data, MODALITY), codes)
 
 
-def peek(path: Path) -> tuple[str, str, str]:
-    """(PatientID, issuer, Study Instance UID) of a file, blank where there is none or it cannot be read."""
-    tags = ["PatientID", "IssuerOfPatientID", "StudyInstanceUID"]
-    with quiet():
-        try:
-            ds = dcmread(path, stop_before_pixels=True, specific_tags=tags, force=True)
-            patient, issuer, study = (str(ds.get(tag) or "").strip() for tag in tags)
-        except (RecursionError, zlib.error, *UNPARSABLE):
-            return "", "", ""
-    return patient, issuer, study
-
-
 class quiet(warnings.catch_warnings):  # noqa: N801 - used as a statement
     """Silence what quotes values: pydicom's warnings and its log."""
 
@@ -247,6 +235,8 @@ def _repaint(data: DataSet, instance: Instance) -> str:
     """Take over pixels that were changed, and how they are stored now; returns the transfer syntax."""
     ds, tree = instance.ds, instance.tree
     data[PIXEL_DATA] = pixel_element(ds, tree.elements[PIXEL_DATA])
+    for tag in EXTREMES:
+        data.pop(tag, None)
     data[PHOTOMETRIC] = Element(PHOTOMETRIC, "CS", str(ds.PhotometricInterpretation).encode("ascii"))
     if "PlanarConfiguration" in ds:
         planar = int(ds.PlanarConfiguration).to_bytes(2, "little" if tree.little else "big")

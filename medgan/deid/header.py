@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from medgan.deid.cells import CHARACTERISTICS
-from medgan.deid.charset import decoded
 from medgan.deid.draft import DIRECTORY
-from medgan.deid.table import tag_of
-from medgan.deid.tree import DataSet, read, text
+from medgan.deid.profiles.table import tag_of
+from medgan.deid.scrub.charset import decoded
+from medgan.deid.scrub.tree import DataSet, read, text
 
 MEDIA_SOP_CLASS, CHARACTER_SET = 0x00020002, 0x00080005
 SOP_CLASS, SOP_INSTANCE, STUDY, SERIES = 0x00080016, 0x00080018, 0x0020000D, 0x0020000E

@@ -13,8 +13,8 @@ from medgan import digest as digests
 from medgan import parallel
 from medgan.deid import officer
 from medgan.deid.draft import Draft, Written, open_draft
-from medgan.deid.profile import Profile
-from medgan.deid.table import EDITION
+from medgan.deid.profiles.profile import Profile
+from medgan.deid.profiles.table import EDITION
 from medgan.errors import Reason, StudyRejected
 from medgan.home import Home
 from medgan.keys import Key

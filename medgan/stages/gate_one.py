@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-from medgan.deid import own_profile
+from medgan.deid.audit.validity import Validity, available, one_each
 from medgan.deid.draft import Draft, Written, finish
-from medgan.deid.faces import deface
+from medgan.deid.faces.faces import deface
 from medgan.deid.header import characteristics, series_of
-from medgan.deid.look import look
-from medgan.deid.profile import Profile
-from medgan.deid.profile import profile as named_profile
-from medgan.deid.tree import DEFLATED
-from medgan.deid.validity import Validity, available, one_each
+from medgan.deid.pixels.look import look
+from medgan.deid.profiles import own_profile
+from medgan.deid.profiles.profile import Profile
+from medgan.deid.profiles.profile import profile as named_profile
+from medgan.deid.scrub.tree import DEFLATED
 from medgan.errors import Reason
 from medgan.recipes import DeidentifyRecipe
 

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from medgan.deid.audit.validity import available
 from medgan.deid.cells import anonymity, generalised
 from medgan.deid.officer import Applied, Decision, Report
-from medgan.deid.profile import Profile
-from medgan.deid.table import EDITION, keyword
-from medgan.deid.validity import available
+from medgan.deid.profiles.profile import Profile
+from medgan.deid.profiles.table import EDITION, keyword
 
 REPORT, PAGE = "deidentification.json", "deidentification.html"
 PRIVATE = "private ("  # how a creator of Table E.3.10-1 is counted

@@ -14,11 +14,11 @@ from pydicom.filewriter import dcmwrite
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 
-from medgan.deid.audit import Evidence, Treated, audit, sequence_tags
+from medgan.deid.audit.audit import Evidence, Treated, audit, sequence_tags
+from medgan.deid.audit.elements import parse
 from medgan.deid.draft import finish, open_draft
-from medgan.deid.elements import parse
-from medgan.deid.own_profile import parse as own
-from medgan.deid.profile import Profile, profile
+from medgan.deid.profiles.own_profile import parse as own
+from medgan.deid.profiles.profile import Profile, profile
 
 SECRET, PATIENT, MOST = b"k" * 32, "ab" * 16, 1825
 RESEARCH, BASIC = profile("research"), profile("basic")

@@ -14,8 +14,8 @@ from pydicom.filewriter import dcmwrite
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from medgan.deid.elements import DEEPEST, Parsed, parse
-from medgan.deid.required import sequence_tags
+from medgan.deid.audit.elements import DEEPEST, Parsed, parse
+from medgan.deid.audit.required import sequence_tags
 
 REAL = ["CT_small.dcm", "MR_small_bigendian.dcm", "rtplan.dcm", "test-SR.dcm", "image_dfl.dcm", "nested_priv_SQ.dcm"]
 

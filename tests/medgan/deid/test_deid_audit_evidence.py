@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from pydicom.charset import python_encoding
 from test_deid_audit import as_bytes
 
-from medgan.deid.audit import Evidence
-from medgan.deid.elements import parse
-from medgan.deid.profile import profile
-from medgan.deid.required import sequence_tags
-from medgan.deid.spelling import days_in, decodings, folded
+from medgan.deid.audit.audit import Evidence
+from medgan.deid.audit.elements import parse
+from medgan.deid.audit.required import sequence_tags
+from medgan.deid.audit.spelling import days_in, decodings, folded
+from medgan.deid.profiles.profile import profile
 
 
 def evidence(**more: object) -> Evidence:
@@ -134,7 +134,7 @@ def test_reports_are_searched_for_whole_values_and_not_for_short_words() -> None
 
 
 def test_what_the_profile_retains_is_no_evidence() -> None:
-    from medgan.deid.own_profile import parse as own
+    from medgan.deid.profiles.own_profile import parse as own
 
     more = {"by": "the board", "on": "2026-01-01", "because": "a study of scanners"}
     options = ["clean_pixel_data", "clean_descriptors", "retain_institution_identity", "retain_modified_dates"]

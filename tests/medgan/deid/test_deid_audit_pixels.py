@@ -17,10 +17,10 @@ from pydicom.uid import (
 )
 from test_deid_audit_elements import walked, written
 
-from medgan.deid.codestream import essence
-from medgan.deid.container import Treated
-from medgan.deid.detect import Box
-from medgan.deid.untouched import pixels
+from medgan.deid.audit.codestream import essence
+from medgan.deid.audit.container import Treated
+from medgan.deid.audit.untouched import pixels
+from medgan.deid.pixels.detect import Box
 
 IMAGE = (np.arange(64 * 48, dtype="<u2") % 4096).reshape(64, 48)
 

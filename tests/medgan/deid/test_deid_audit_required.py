@@ -2,10 +2,10 @@
 
 import pytest
 
-from medgan.deid.elements import Element
-from medgan.deid.own_profile import parse as own
-from medgan.deid.profile import Profile, profile
-from medgan.deid.required import LACKING, Required, group_must_go, keyword, known, required_by, safe_vr, vr_of
+from medgan.deid.audit.elements import Element
+from medgan.deid.audit.required import LACKING, Required, group_must_go, keyword, known, required_by, safe_vr, vr_of
+from medgan.deid.profiles.own_profile import parse as own
+from medgan.deid.profiles.profile import Profile, profile
 
 CT, PET, US, SR = ("1.2.840.10008.5.1.4.1.1." + end for end in ("2", "128", "6.1", "88.11"))
 ENHANCED_CT, RTSTRUCT, XA = ("1.2.840.10008.5.1.4.1.1." + end for end in ("2.1", "481.3", "12.1"))

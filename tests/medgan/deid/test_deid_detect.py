@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from medgan.deid.detect import find_text
-from medgan.deid.sessions import Gray
+from medgan.deid.pixels.detect import find_text
+from medgan.deid.pixels.sessions import Gray
 
 
 def film(side: int, seed: int) -> Gray:

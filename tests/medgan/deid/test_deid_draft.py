@@ -20,10 +20,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from medgan.deid.detect import Box
 from medgan.deid.draft import Written, finish, open_draft
-from medgan.deid.pixels import write_stored
-from medgan.deid.profile import profile
+from medgan.deid.pixels.detect import Box
+from medgan.deid.pixels.pixels import write_stored
+from medgan.deid.profiles.profile import profile
 from medgan.errors import Reason
 
 SECRET, PATIENT, MOST = b"k" * 32, "ab" * 16, 1825

@@ -11,9 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import compress
 from pydicom.uid import RLELossless
 
-from medgan.deid import faces_surface
-from medgan.deid.faces import UNCLEAR, Shows, deface, shows
-from medgan.deid.faces_planes import planes, volume
+from medgan.deid.faces.faces import UNCLEAR, Shows, deface, shows
+from medgan.deid.faces.planes import planes, volume
 
 FACE = heads.draw_face(3)
 TILTED = Plan((44, 64, 52), (-104.0, -112.0, -182.0), (0.0, 0.0, 6.0), (4.0, 4.0), down=(0.0, 0.9483, -0.3173))
@@ -110,7 +109,7 @@ def test_the_cut_knows_the_brain_and_nothing_of_the_face() -> None:
     zones = []
     for face in (FACE, other):
         slices = volume([p for picture in heads.series(ct(AXIAL, face), AXIAL) for p in planes(picture)])
-        zones.append(faces_surface.find_zone(slices, "CT"))
+        zones.append(surface.find_zone(slices, "CT"))
     points = AXIAL.points()[:, ::2, ::2]
     assert np.mean((zones[0].depth_at(points) > 0) != (zones[1].depth_at(points) > 0)) < 0.01
     assert np.mean(ct() != ct(AXIAL, other)) > 0.01

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from medgan.deid.known import HONORIFICS, MODALITIES, Known, fold, spellings, squeeze
+from medgan.deid.words.known import HONORIFICS, MODALITIES, Known, fold, spellings, squeeze
 
 LETTERS = st.text(string.ascii_letters, min_size=3, max_size=9)
 

@@ -14,7 +14,7 @@ from pydicom.pixels import iter_pixels
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from medgan.deid.draft import Draft, Instance, open_draft
-from medgan.deid.look import look
+from medgan.deid.pixels.look import look
 from medgan.errors import Reason
 
 SIDE = 1024

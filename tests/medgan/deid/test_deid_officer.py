@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_deid_audit import MOST, PATIENT, RESEARCH, SECRET, as_bytes, identified
 
-from medgan.deid.audit import Evidence
+from medgan.deid.audit.audit import Evidence
 from medgan.deid.cells import anonymity, generalised
 from medgan.deid.draft import finish, open_draft
 from medgan.deid.officer import Applied, Decision, Report, counted, document, html

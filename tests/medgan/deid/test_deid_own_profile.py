@@ -11,11 +11,11 @@ from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
 from medgan.deid.draft import finish, open_draft
-from medgan.deid.ops import Op
-from medgan.deid.options import OPTIONS, RESEARCH
-from medgan.deid.own_profile import beyond_research, load, parse
-from medgan.deid.profile import profile
-from medgan.deid.table import dictionary_vr, rows, tag_of
+from medgan.deid.profiles.ops import Op
+from medgan.deid.profiles.options import OPTIONS, RESEARCH
+from medgan.deid.profiles.own_profile import beyond_research, load, parse
+from medgan.deid.profiles.profile import profile
+from medgan.deid.profiles.table import dictionary_vr, rows, tag_of
 from medgan.errors import UsageError
 from medgan.recipes import DeidentifyRecipe, ProfileRecipe
 from medgan.recipes import load as load_recipe

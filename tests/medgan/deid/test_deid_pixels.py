@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from medgan.deid.detect import Box
-from medgan.deid.pixels import fill
+from medgan.deid.pixels.detect import Box
+from medgan.deid.pixels.pixels import fill
 
 BOXES = [
     pytest.param([Box(20, 20, 30, 50)], id="inside"),

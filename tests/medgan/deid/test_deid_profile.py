@@ -3,9 +3,9 @@
 import pytest
 from pydicom.sr._concepts_dict import concepts as CONCEPTS
 
-from medgan.deid.ops import Op
-from medgan.deid.profile import Profile, coding_schemes, profile
-from medgan.deid.table import dictionary_vr, resolve, rows, tag_of
+from medgan.deid.profiles.ops import Op
+from medgan.deid.profiles.profile import Profile, coding_schemes, profile
+from medgan.deid.profiles.table import dictionary_vr, resolve, rows, tag_of
 from medgan.errors import UsageError
 
 STORAGE = "1.2.840.10008.5.1.4.1.1."

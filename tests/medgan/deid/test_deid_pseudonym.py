@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medgan.deid import pseudonym
+from medgan.deid.scrub import pseudonym
 
 SECRET, OTHER = b"a" * 32, b"b" * 32
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from medgan.deid.identity import Identity
-from medgan.deid.known import Known
-from medgan.deid.mark import Claimed, Marks, mark
-from medgan.deid.profile import Profile, Rule, profile
-from medgan.deid.scrub import Scrubbed, Scrubber
-from medgan.deid.tree import DataSet, Element, Inside, text
+from medgan.deid.profiles.profile import Profile, Rule, profile
+from medgan.deid.scrub.identity import Identity
+from medgan.deid.scrub.mark import Claimed, Marks, mark
+from medgan.deid.scrub.scrubber import Scrubbed, Scrubber
+from medgan.deid.scrub.tree import DataSet, Element, Inside, text
+from medgan.deid.words.known import Known
 
 SECRET, PATIENT, DAYS = b"k" * 32, "ab" * 16, -40
 CT = "1.2.840.10008.5.1.4.1.1.2"

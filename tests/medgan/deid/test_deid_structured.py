@@ -2,9 +2,9 @@
 
 import pytest
 
-from medgan.deid.structured import RETIRED, action, clean_items
-from medgan.deid.table import read_table
-from medgan.deid.tree import DataSet, Element
+from medgan.deid.profiles.table import read_table
+from medgan.deid.scrub.structured import RETIRED, action, clean_items
+from medgan.deid.scrub.tree import DataSet, Element
 
 RESEARCH = ("retain_patient_chars", "retain_long_modif_dates", "clean_desc", "clean_struct_cont", "clean_graph")
 VALUES = {"TEXT": 0x0040A160, "PNAME": 0x0040A123, "UIDREF": 0x0040A124, "DATE": 0x0040A121, "DATETIME": 0x0040A120}

@@ -12,9 +12,9 @@ import pytest
 from pydicom._dicom_dict import DicomDictionary
 from pydicom.datadict import tag_for_keyword
 
-from medgan.deid.private import TABLE, known_vr, safe_private
-from medgan.deid.profile import profile
-from medgan.deid.table import NEWER_VRS, combined, keyword, read_table, rows, tag_of, typed
+from medgan.deid.profiles.private import TABLE, known_vr, safe_private
+from medgan.deid.profiles.profile import profile
+from medgan.deid.profiles.table import NEWER_VRS, combined, keyword, read_table, rows, tag_of, typed
 
 # what pymedphys recorded of Table E.3.10-1, 2026d: SHA-256 of its rows as canonical JSON
 SAFE_PRIVATE_SHA256 = "7acb26dbab0e3124c02d075cbf8c5510354a20ded9f89ee4765976a905d92f63"

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medgan.deid.known import Known
-from medgan.deid.text import clean, safe_words
+from medgan.deid.words.known import Known
+from medgan.deid.words.text import clean, safe_words
 
 KNOWN = Known.of(
     ["Müller^Anna", "Hand^Rose^J", "Wiedergrün^Thorvaldine^C"],

@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from medgan.deid import tree, tree_write
-from medgan.deid.tree import Element, Inside, opened, read
+from medgan.deid.scrub import tree, tree_write
+from medgan.deid.scrub.tree import Element, Inside, opened, read
 
 FILES = (
     *("CT_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm", "MR_small_RLE.dcm", "rtplan.dcm"),

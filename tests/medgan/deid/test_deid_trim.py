@@ -14,9 +14,9 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from medgan.deid.streams import without_comments, without_tail
-from medgan.deid.tree import Element, Inside, read
-from medgan.deid.trim import Layout, Unfit, trimmed
+from medgan.deid.scrub.streams import without_comments, without_tail
+from medgan.deid.scrub.tree import Element, Inside, read
+from medgan.deid.scrub.trim import Layout, Unfit, trimmed
 
 LAYOUT = Layout(4, 4, 1, 1, 16, 12, 11, False, "MONOCHROME2", True, "1.2.840.10008.1.2.1")
 SECRET = b"Doe^Jane was here"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from factories import dicom_bytes
 
-from medgan.deid import validity
-from medgan.deid.validity import FAILED, Validity, _kind, kinds, one_each, worse
+from medgan.deid.audit import validity
+from medgan.deid.audit.validity import FAILED, Validity, _kind, kinds, one_each, worse
 
 needs_it = pytest.mark.skipif(not validity.available(), reason="dciodvfy is not installed")
 

@@ -12,7 +12,7 @@ from factories import dicom_bytes
 from pydicom import dcmread
 from pydicom.fileset import FileSet
 
-from medgan.deid.pseudonym import uid
+from medgan.deid.scrub.pseudonym import uid
 from medgan.errors import Busy, HomeError, SourceError, TooManyQuarantined, UsageError
 from medgan.keys import Key
 from medgan.recipes import DeidentifyRecipe

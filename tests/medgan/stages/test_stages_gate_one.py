@@ -6,9 +6,9 @@ import pytest
 from factories import dicom_bytes
 
 from medgan.deid import draft as drafts
-from medgan.deid.audit import Finding
+from medgan.deid.audit.audit import Finding
 from medgan.deid.draft import Draft, open_draft
-from medgan.deid.profile import profile
+from medgan.deid.profiles.profile import profile
 from medgan.errors import Reason
 from medgan.stages import gate_one
 
