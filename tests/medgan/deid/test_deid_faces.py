@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import compress
 from pydicom.uid import RLELossless
 
+from medgan.deid.faces import surface
 from medgan.deid.faces.faces import UNCLEAR, Shows, deface, shows
 from medgan.deid.faces.planes import planes, volume
 
