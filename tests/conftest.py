@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,11 @@ from pathlib import Path
 import pytest
 
 PATIENTS, SEED = 8, 3
+
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    # with several threads each, workers and what they start would wait for one another
+    mine = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {mine[int(worker.removeprefix("gw")) % len(mine)]})
 
 
 @pytest.fixture(scope="session", autouse=True)

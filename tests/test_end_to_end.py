@@ -15,6 +15,7 @@ from medgan.phantom.write import write_phantoms
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENTS, SEED = 40, 11
+pytestmark = pytest.mark.timeout(700)  # the road itself is within the time of the first test
 SHORTEST = 5  # a planted value of fewer characters would be found by chance in compressed bytes
 
 
@@ -34,7 +35,7 @@ def run(home: Path, source: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=580,
     )
 
 
