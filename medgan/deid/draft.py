@@ -35,7 +35,6 @@ ENCAPSULATED_DOCUMENT, GRAPHIC_ANNOTATION = 0x00420011, 0x00700001
 # somebody's voice: nothing can clean it, and without it the object is none
 VOICE = frozenset(("1.2.840.10008.5.1.4.1.1.9.4.1", "1.2.840.10008.5.1.4.1.1.9.4.2"))
 PHOTOMETRIC, PLANAR = 0x00280004, 0x00280006
-EXTREMES = (0x00280106, 0x00280107)  # smallest and largest value of an image, of which blanking may take the one
 MEDIA_SOP_CLASS = 0x00020002
 UNPARSABLE = (
     ValueError,
@@ -235,8 +234,6 @@ def _repaint(data: DataSet, instance: Instance) -> str:
     """Take over pixels that were changed, and how they are stored now; returns the transfer syntax."""
     ds, tree = instance.ds, instance.tree
     data[PIXEL_DATA] = pixel_element(ds, tree.elements[PIXEL_DATA])
-    for tag in EXTREMES:
-        data.pop(tag, None)
     data[PHOTOMETRIC] = Element(PHOTOMETRIC, "CS", str(ds.PhotometricInterpretation).encode("ascii"))
     if "PlanarConfiguration" in ds:
         planar = int(ds.PlanarConfiguration).to_bytes(2, "little" if tree.little else "big")
