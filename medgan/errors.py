@@ -18,7 +18,9 @@ name or a path of the identified zone.
 
 from __future__ import annotations
 
+import traceback
 from enum import StrEnum
+from pathlib import Path
 
 
 class Reason(StrEnum):
@@ -132,3 +134,9 @@ class Stopped(MedganError):
     """SIGTERM arrived; what was running wrote its checkpoint and can be resumed."""
 
     exit_code = 143
+
+
+def seen_at(error: BaseException) -> str:
+    """Where an unforeseen error arose and of which type it is, for a log: its text could quote a value."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}"

@@ -11,11 +11,17 @@ from pathlib import Path
 import pytest
 
 PATIENTS, SEED = 8, 3
+LONGEST = "test_end_to_end.py"
 
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     # with several threads each, workers and what they start would wait for one another
     mine = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {mine[int(worker.removeprefix("gw")) % len(mine)]})
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: at the end one worker would wait for the other."""
+    items.sort(key=lambda item: item.path.name != LONGEST)
 
 
 @pytest.fixture(scope="session", autouse=True)

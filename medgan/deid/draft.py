@@ -27,7 +27,9 @@ from medgan.deid.scrub.mark import Claimed, Marks, mark, new_meta
 from medgan.deid.scrub.scrubber import Scrubber
 from medgan.deid.scrub.tree import DataSet, Element, TooLarge, Tree, read, text
 from medgan.deid.scrub.trim import Layout, trimmed
-from medgan.errors import Reason
+from medgan.errors import Reason, seen_at
+
+logger = logging.getLogger(__name__)
 
 DIRECTORY = "1.2.840.10008.1.3.10"
 SOP_CLASS, SOP_INSTANCE, STUDY, MODALITY = 0x00080016, 0x00080018, 0x0020000D, 0x00080060
@@ -217,7 +219,9 @@ def _settled(instance: Instance, scrubber: Scrubber, evidence: Evidence) -> Clea
     """One clean instance, or why there is none."""
     try:
         made = scrubbed(instance, scrubber)
-    except UNPARSABLE:
+    except UNPARSABLE as error:
+        # hostile bytes are one cause, a fault of ours is another: it must not go by unseen
+        logger.warning("not scrubbed: %s", seen_at(error))
         return Reason.SCRUB_FAILED
     treated = Treated(instance.looked, instance.repainted, instance.faceless, instance.boxes, instance.source)
     days, key = scrubber.shift_days, scrubber.patient_key

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import sys
-import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from medgan import digest as digests
 from medgan.deid.draft import open_draft
-from medgan.errors import InputRejected, MedganError, Reason
+from medgan.errors import InputRejected, MedganError, Reason, seen_at
 from medgan.recipes import DeidentifyRecipe
 from medgan.stages.destination import Destination, Entry
 from medgan.stages.gate_one import prepare, profile_of, settle
@@ -53,8 +50,7 @@ def deidentify_study(bench: Bench, work: Work) -> Entry:
     except (MedganError, OSError):
         raise
     except Exception as error:  # noqa: BLE001 - hostile bytes met code that did not foresee them; nothing is written
-        frame = traceback.extract_tb(sys.exc_info()[2])[-1]
-        logger.error("given up: %s at %s:%s", type(error).__name__, Path(frame.filename).name, frame.lineno)
+        logger.error("given up: %s", seen_at(error))
         return given_up(bench, work)
     bench.destination.write(entry, files)
     return entry

@@ -1,6 +1,7 @@
 """One study through gate 1: nothing that identifies comes out, and a result that was tampered with is caught."""
 
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -178,6 +179,12 @@ def nested(depth: int) -> bytes:
 def test_what_cannot_be_cleared_has_a_reason(data: bytes, reason: Reason) -> None:
     written, refused = through(data)
     assert refused == {"a": reason} and not written.files
+
+
+def test_what_could_not_be_scrubbed_is_logged_by_place_and_kind(caplog: pytest.LogCaptureFixture) -> None:
+    through(as_bytes(dicom(Rows=None)))
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "medgan.deid.draft"]
+    assert re.fullmatch(r"not scrubbed: \w+ at \w+\.py:\d+", line)
 
 
 def test_bytes_after_the_pixels_and_above_the_stored_bits_go() -> None:
