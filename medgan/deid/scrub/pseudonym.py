@@ -14,7 +14,6 @@ from pydicom._uid_dict import UID_dictionary
 from medgan import digest
 
 REGISTERED = "1.2.840.10008."  # SOP classes, transfer syntaxes, coding schemes: structure, not identity
-LONGEST_UID = 64
 UID_BITS = 128
 LEAST_SHIFT_DAYS = 30
 KEY_ID_DIGITS = 8
