@@ -166,14 +166,19 @@ def test_dates_that_only_meet_once_others_are_gone_go_too() -> None:
 
 
 def seconds(unit: str, length: int) -> float:
-    start = time.process_time()
-    clean(unit * (length // len(unit)), KNOWN)
-    return time.process_time() - start
+    """The least of three, in CPU seconds: what else the machine does only ever adds."""
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        clean(unit * (length // len(unit)), KNOWN)
+        taken.append(time.process_time() - start)
+    return min(taken)
 
 
 @pytest.mark.parametrize("unit", ["1", "1 ", "a1", "_", "12.", "@", "x", "age", "www."])
 def test_long_text_costs_in_proportion_to_its_length(unit: str) -> None:
-    assert seconds(unit, 40_000) < 10 * seconds(unit, 10_000) + 0.3  # 16 times, if the cost went by the square
+    # 16 times the length costs 256 times as much where the cost goes by the square, and some tests share a machine
+    assert seconds(unit, 80_000) < 80 * seconds(unit, 5_000) + 0.3
 
 
 @given(

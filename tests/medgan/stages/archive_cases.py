@@ -64,8 +64,12 @@ class Stage:
     # what happens
 
     def _turn(self) -> None:
-        """Orthanc dates changes to the second; in earnest nothing is taken in so soon after its last change."""
-        while int(time.time()) == self.changed:
+        """Orthanc dates changes to the second; in earnest nothing is taken in so soon after its last change.
+
+        Its time() is the kernel's coarse clock, which runs up to a tick (10 ms) behind ours: without a margin a change
+        right after the turn of a second still bears the second before.
+        """
+        while time.time() < self.changed + 1.05:
             time.sleep(0.02)
 
     def _put(self, rest: str) -> None:
