@@ -14,6 +14,7 @@ import torch
 
 from medgan.errors import MedganError, UsageError
 from medgan.gan import checkpoint
+from medgan.gan import train as gan
 from medgan.gan.checkpoint import pack, rebuild
 from medgan.gan.networks import Design
 from medgan.gan.sample import sample
@@ -121,6 +122,29 @@ def test_another_seed_gives_other_weights(tmp_path: Path, undisturbed: dict[str,
 
 
 @pytest.mark.parametrize(
+    ("able", "asked", "dtype"),
+    [
+        ({"avx2": True, "avx512_bf16": False}, "bf16", torch.float32),
+        ({"avx512_bf16": True}, "bf16", torch.bfloat16),
+        ({"avx512_bf16": False, "amx_bf16": True}, "bf16", torch.bfloat16),
+        ({"avx512_bf16": True}, "fp32", torch.float32),
+    ],
+)
+def test_bf16_is_used_only_where_the_processor_computes_in_it(
+    monkeypatch: pytest.MonkeyPatch, able: dict[str, bool], asked: str, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    gan._computes_bf16.cache_clear()
+    try:
+        begun = gan.start(DESIGN, Hyper(**{**_fields(HYPER), "precision": asked}), torch.device("cpu"))
+        with gan._precision(begun):
+            made = torch.nn.functional.conv2d(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 3, 3))
+        assert made.dtype == dtype
+    finally:
+        gan._computes_bf16.cache_clear()
+
+
+@pytest.mark.parametrize(
     ("design", "change"),
     [
         pytest.param(DESIGN, {"precision": "bf16"}, id="bf16"),
@@ -133,8 +157,9 @@ def test_another_seed_gives_other_weights(tmp_path: Path, undisturbed: dict[str,
     ],
 )
 def test_every_kind_of_run_moves_all_weights_and_stays_finite(
-    tmp_path: Path, design: Design, change: dict[str, object]
+    tmp_path: Path, design: Design, change: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(gan, "_computes_bf16", lambda _: True)  # emulated where need be
     run(tmp_path, Hyper(**{**_fields(HYPER), "images": 12, **change}), design)
     found = checkpoint.latest(tmp_path)
     assert found is not None
