@@ -27,8 +27,10 @@ def is_readable(picture: Gray) -> bool:
 
 
 def is_clearly_readable(picture: Gray) -> bool:
-    """Whether three are, at a higher score, in a picture large enough to hold anatomy."""
-    return any(_reads(turned, CLEAR_LETTERS, CLEAR_SCORE) for turned in _turns(picture))
+    """Whether three are, at a higher score, in a picture large enough to hold anatomy; upside down as well."""
+    turns = _turns(picture)
+    turns += [np.rot90(turned, 2) for turned in turns[:1]]
+    return any(_reads(turned, CLEAR_LETTERS, CLEAR_SCORE) for turned in turns)
 
 
 def read(picture: Gray) -> str:
