@@ -76,10 +76,10 @@ def report_series(seed: int, count: int) -> bool:
     frames: list[NDArray[Any]] = []
     decoding = core_s(lambda: frames.extend(f for i in draft.instances for f in pixels.frames(i.ds)))
     chosen = [frames[n * count // READ + count // (2 * READ)] for n in range(READ)]
-    find_text(chosen[0], SIDE, doubted=True)  # loads the networks
-    first = core_s(lambda: [find_text(f, SIDE, doubted=True) for f in chosen])
+    find_text(chosen[0], SIDE)  # loads the networks
+    first = core_s(lambda: [find_text(f, SIDE) for f in chosen])
     looking = core_s(lambda: look([draft], SIDE)) - decoding
-    full = (first + core_s(lambda: [find_text(f, SIDE, doubted=True) for f in chosen])) / 2
+    full = (first + core_s(lambda: [find_text(f, SIDE) for f in chosen])) / 2
     altered = sum(any(i.boxes) for i in draft.instances)
     print(f"series: {count} text-free {looking:.2f} core-s; {READ} in full {full:.2f}; decoding {decoding:.2f}")
     print(f"series: cost {looking / full:.2f} of the {READ}, goal 1.00; {altered} slices altered", flush=True)

@@ -28,13 +28,14 @@ TILE, OVERLAP = 576, 64  # pixels
 LEAST_SCALE = 0.5  # of a large frame; text of 16 stored pixels still has 8
 TURNED_SIDE = 576  # the turned pass sees most of what the upright one saw: it need not be as fine
 PROBABILITY = 0.2  # of the pixels of a core
-DOUBTFUL, SURE = 0.45, 0.8  # the highest probability in a core
+DOUBTFUL, SURE, CERTAIN = 0.45, 0.85, 0.95  # the highest probability in a core
 LEAST_AREA = 6  # pixels of the probability map
 GROW = 2.0  # the network is trained to mark a shrunken core of each text
 ENDS = 1.0  # of the width of the core of a line, shared by its two ends
 SLANT = 6.0  # degrees; what leans less is boxed as upright
 SAME = 0.7  # of the area
-ROUND = 1.5  # sides of a mark that may hold one round thing
+ROUND = 1.5  # sides of a mark that may hold one round thing: a single letter, a vertebra, a vessel
+LINE = 1.8  # sides of a mark that looks like a line of text
 LARGE, TINY_LARGE = 0.2, 0.35  # of both sides of a frame: a heart or a head is an O to the detector
 
 
@@ -86,30 +87,30 @@ def find_text(
     side: int,
     *,
     limits: Limits | None = None,
-    doubted: bool = False,
     spare: Callable[[str], bool] | None = None,
 ) -> list[Box]:
     """Boxes of text in a frame ([H, W] or [H, W, 3], of any range): upright, turned, leaning, and faint.
 
     `side` is the longest side on which a larger frame is looked at, down to half its size. `limits`
     are those of the whole frame where only a part of it is given; the turned pass is left out then, as it is for
-    tiny frames, where it finds letters in anatomy. Marks that take a
-    large part of the frame, those of a low score, and with `doubted` those about as high as wide (a vertebra, a
-    vessel), count only when letters are read in them. A text that `spare` says yes to is left alone.
+    tiny frames, where it finds letters in anatomy. Marks that take a large part of the frame, those of a low score and
+    those about as high as wide count only when letters are read in them, and a single letter beside such a text. A
+    text that `spare` says yes to is left alone.
     """
     pictures = sheets(_fit(frame, side), limits)
     marks = [mark for sheet in pictures for mark in _marks(_probability(sheet), frame.shape)]
     if not (is_tiny(frame) or limits):
         marks += [mark for sheet in pictures for mark in _turned(sheet, frame.shape)]
-    texts = _texts(marks, pictures[0], frame, doubted)
+    texts = _texts(marks, pictures[0], frame)
     if spare:
         texts = [m for m in texts if not any(spare(reading.read(p)) for p in _cut(pictures[0], m, frame.shape))]
     return merge([box for mark in texts for box in mark.boxes(frame.shape)])
 
 
-def _texts(marks: Sequence[Mark], shown: Sheet, frame: NDArray[Any], doubted: bool) -> list[Mark]:
-    """The marks that are sure to be text, and the others in which letters are read."""
-    texts = [m for m in marks if m.score >= SURE and not (_large(m, frame) or doubted and _round(m))]
+def _texts(marks: Sequence[Mark], shown: Sheet, frame: NDArray[Any]) -> list[Mark]:
+    """The marks that are sure to be text, the others in which letters are read, and single letters beside those."""
+    sure = [m for m in marks if m.score >= SURE and not _large(m, frame)]
+    texts = [m for m in sure if not _round(m)]
     kept = [box for mark in texts for box in mark.boxes(frame.shape)]
     tried: list[Box] = []
     # the largest first, but each for itself: a head that is no text must not hide the name inside its box
@@ -123,7 +124,8 @@ def _texts(marks: Sequence[Mark], shown: Sheet, frame: NDArray[Any], doubted: bo
         if _readable(shown, mark, frame):
             texts.append(mark)
             kept += boxes
-    return texts
+    letters = [m for m in sure if _round(m) and m not in texts]
+    return texts + [m for m in letters if any(_beside(a, b) for a in m.boxes(frame.shape) for b in kept)]
 
 
 def merge(boxes: Sequence[Box]) -> list[Box]:
@@ -148,6 +150,17 @@ def _same(box: Box, larger: Box) -> bool:
     return _within(box, larger) and _area(box) > SAME * _area(larger)
 
 
+def _beside(box: Box, other: Box) -> bool:
+    """Whether two boxes overlap, or are no further apart than the first is wide and high."""
+    tall, wide = box.bottom - box.top, box.right - box.left
+    return (
+        box.top - tall < other.bottom
+        and other.top < box.bottom + tall
+        and box.left - wide < other.right
+        and other.left < box.right + wide
+    )
+
+
 def _area(box: Box) -> int:
     return (box.bottom - box.top) * (box.right - box.left)
 
@@ -160,14 +173,19 @@ def _large(mark: Mark, frame: NDArray[Any]) -> bool:
 
 
 def _round(mark: Mark) -> bool:
-    return max(mark.length, mark.width) <= ROUND * min(mark.length, mark.width)
+    return _aspect(mark) <= ROUND
+
+
+def _aspect(mark: Mark) -> float:
+    return max(mark.length, mark.width) / min(mark.length, mark.width)
 
 
 def _readable(shown: Sheet, mark: Mark, frame: NDArray[Any]) -> bool:
     """Whether letters are read under a mark; in one that may be anatomy, more of them, and as it is shown alone."""
     whole, detail = _cut(shown, mark, frame.shape)
     if _large(mark, frame):
-        return reading.is_clearly_readable(whole)
+        line = mark.score >= CERTAIN and mark.angle == 0 and _aspect(mark) >= LINE
+        return reading.is_text_not_anatomy(whole, line=line)
     return reading.is_readable(whole) or reading.is_readable(255 - detail)
 
 

@@ -55,8 +55,7 @@ def _read_apart(instances: Sequence[Instance], read: Reader) -> list[Series]:
         ds = instance.ds
         try:
             if gate.every_frame(ds):
-                doubted = gate.is_slice(ds)
-                instance.boxes = [read(frame, doubted=doubted) for frame in pixels.frames(ds)]
+                instance.boxes = [read(frame) for frame in pixels.frames(ds)]
                 instance.looked = bool(instance.boxes)
             else:
                 key = (str(ds.get("SeriesInstanceUID", "")), int(ds.Rows), int(ds.Columns))
@@ -88,10 +87,9 @@ def _clean(instance: Instance, read: Reader) -> None:
 
 def _rest(instance: Instance, boxes: Sequence[Sequence[Box]], read: Reader) -> list[list[Box]]:
     """What still reads as text around the boxes of each frame, beyond the blank patches themselves."""
-    doubted = gate.is_slice(instance.ds)
     found: list[list[Box]] = []
     for frame, blanked in zip(pixels.frames(instance.ds), boxes, strict=True):
-        near = [box for part in _parts(frame, blanked) for box in _read_part(frame, part, read, doubted)]
+        near = [box for part in _parts(frame, blanked) for box in _read_part(frame, part, read)]
         found.append([box for box in near if _uncovered(box, blanked)])
     return found
 
@@ -114,8 +112,8 @@ def _parts(frame: NDArray[Any], boxes: Sequence[Box]) -> list[Box]:
     return parts
 
 
-def _read_part(frame: NDArray[Any], part: Box, read: Reader, doubted: bool) -> list[Box]:
-    found = read(frame[part.top : part.bottom, part.left : part.right], limits=extremes(frame), doubted=doubted)
+def _read_part(frame: NDArray[Any], part: Box, read: Reader) -> list[Box]:
+    found = read(frame[part.top : part.bottom, part.left : part.right], limits=extremes(frame))
     return [Box(b.top + part.top, b.left + part.left, b.bottom + part.top, b.right + part.left) for b in found]
 
 

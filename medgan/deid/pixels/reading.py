@@ -26,11 +26,15 @@ def is_readable(picture: Gray) -> bool:
     return any(_reads(turned, LEAST_LETTERS, LEAST_SCORE) for turned in _turns(picture))
 
 
-def is_clearly_readable(picture: Gray) -> bool:
-    """Whether three are, at a higher score, in a picture large enough to hold anatomy; upside down as well."""
+def is_text_not_anatomy(picture: Gray, *, line: bool) -> bool:
+    """Whether letters are read in a picture large enough to hold anatomy, upside down as well.
+
+    Three at a higher score, unless the detector is certain of a line there.
+    """
+    least = (LEAST_LETTERS, LEAST_SCORE) if line else (CLEAR_LETTERS, CLEAR_SCORE)
     turns = _turns(picture)
     turns += [np.rot90(turned, 2) for turned in turns[:1]]
-    return any(_reads(turned, CLEAR_LETTERS, CLEAR_SCORE) for turned in turns)
+    return any(_reads(turned, *least) for turned in turns)
 
 
 def read(picture: Gray) -> str:

@@ -18,7 +18,7 @@ from medgan.deid.pixels import gate, pixels
 from medgan.deid.pixels.detect import Box, merge
 from medgan.deid.pixels.render import extremes
 
-Reader = Callable[..., list[Box]]  # of a frame, with `limits` and `doubted`
+Reader = Callable[..., list[Box]]  # of a frame, with `limits`
 
 FEW = 8  # frames; so short a series is read in full
 CHUNK = 8  # frames that are read before asking whether to go on
@@ -50,16 +50,16 @@ def sweep(series: Series, read: Reader) -> None:
     values = [series.values[n] for n in live]
     if len(live) <= FEW:
         for n in range(len(live)):
-            _keep(frames[n], read(values[n], doubted=True))
+            _keep(frames[n], read(values[n]))
         return
     done = {0, len(live) // 2, len(live) - 1}
-    places = [box for n in sorted(done) for box in _keep(frames[n], read(values[n], doubted=True))]
+    places = [box for n in sorted(done) for box in _keep(frames[n], read(values[n]))]
     planes = gate.projections(values)
-    places += read(planes, limits=extremes(planes), doubted=True)
+    places += read(planes, limits=extremes(planes))
     cells = [gate.thin_structures(v) for v in values]
     for n in _novel(cells, values, read, done):
         done.add(n)
-        places += _keep(frames[n], read(values[n], doubted=True))
+        places += _keep(frames[n], read(values[n]))
     for box in merge(places):
         others = _by_amount(cells, box, done)
         list(_searched(others, lambda n, box=box: _at(box, frames[n], values[n], read)))  # type: ignore[misc]
@@ -79,7 +79,7 @@ def _novel(cells: Sequence[gate.Cells], values: Sequence[NDArray[Any]], read: Re
         row, column = np.unravel_index(int(new[n].argmax()), new[n].shape)
         y, x = (int(cell * gate.CELL + gate.CELL // 2) for cell in (row, column))
         shown = values[n][max(0, y - PEEP) : y + PEEP, max(0, x - PEEP) : x + PEEP]
-        return bool(read(shown, limits=extremes(values[n]), doubted=True))
+        return bool(read(shown, limits=extremes(values[n])))
 
     return _searched(ranked, peep)
 
@@ -95,7 +95,7 @@ def _at(box: Box, frame: tuple[Instance, int], values: NDArray[Any], read: Reade
     """Whether text is read at a place in a frame; it is added to the frame."""
     top, left = max(0, box.top - CONTEXT), max(0, box.left - CONTEXT)
     part = values[top : box.bottom + CONTEXT, left : box.right + CONTEXT]
-    found = read(part, limits=extremes(values), doubted=True)
+    found = read(part, limits=extremes(values))
     return bool(_keep(frame, [Box(b.top + top, b.left + left, b.bottom + top, b.right + left) for b in found]))
 
 
