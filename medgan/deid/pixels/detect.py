@@ -28,7 +28,7 @@ TILE, OVERLAP = 576, 64  # pixels
 LEAST_SCALE = 0.5  # of a large frame; text of 16 stored pixels still has 8
 TURNED_SIDE = 576  # the turned pass sees most of what the upright one saw: it need not be as fine
 PROBABILITY = 0.2  # of the pixels of a core
-DOUBTFUL, SURE, CERTAIN = 0.45, 0.85, 0.95  # the highest probability in a core
+DOUBTFUL, SURE = 0.45, 0.95  # the highest probability in a core
 LEAST_AREA = 6  # pixels of the probability map
 GROW = 2.0  # the network is trained to mark a shrunken core of each text
 ENDS = 1.0  # of the width of the core of a line, shared by its two ends
@@ -184,7 +184,7 @@ def _readable(shown: Sheet, mark: Mark, frame: NDArray[Any]) -> bool:
     """Whether letters are read under a mark; in one that may be anatomy, more of them, and as it is shown alone."""
     whole, detail = _cut(shown, mark, frame.shape)
     if _large(mark, frame):
-        line = mark.score >= CERTAIN and mark.angle == 0 and _aspect(mark) >= LINE
+        line = mark.score >= SURE and mark.angle == 0 and _aspect(mark) >= LINE
         return reading.is_text_not_anatomy(whole, line=line)
     return reading.is_readable(whole) or reading.is_readable(255 - detail)
 
