@@ -27,13 +27,14 @@ def is_readable(picture: Gray) -> bool:
 
 
 def is_text_not_anatomy(picture: Gray, *, line: bool) -> bool:
-    """Whether letters are read in a picture large enough to hold anatomy, upside down as well.
+    """Whether letters are read in a picture large enough to hold anatomy, a long one upside down as well.
 
-    Three at a higher score, unless the detector is certain of a line there.
+    Three at a higher score, unless the detector is sure of a line there.
     """
     least = (LEAST_LETTERS, LEAST_SCORE) if line else (CLEAR_LETTERS, CLEAR_SCORE)
     turns = _turns(picture)
-    turns += [np.rot90(turned, 2) for turned in turns[:1]]
+    if len(turns) == 1:
+        turns.append(np.rot90(turns[0], 2))
     return any(_reads(turned, *least) for turned in turns)
 
 
