@@ -147,3 +147,5 @@ def _stream(e: Element, evidence: Evidence) -> Iterable[Finding]:
         yield Finding("PixelData", "nested_pixels")
     elif e.value.startswith(ITEM) and evidence.in_bytes(e.value):
         yield Finding("PixelData", "value_in_stream")
+    elif not e.value.startswith(ITEM) and evidence.in_pixels(e.value):
+        yield Finding("PixelData", "value_in_pixels")

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
+from operator import sub
 from typing import NamedTuple
 
 from medgan.deid.audit import required
@@ -19,6 +20,7 @@ from medgan.deid.audit.spelling import days_in, decodings, encodings, folded, or
 TEXTS = ("LO", "SH", "ST", "LT", "UT", "UC", "AE", "UR")
 STRUCTURAL = frozenset(("original", "derived", "primary", "secondary", "axial", "localizer", "rgb", "palette", "color"))
 SHORTEST_WORD, SHORTEST_VALUE, SHORTEST_BYTES, SHORTEST_UID = 3, 4, 6, 12
+LEAST_NATIVE, RAMP = 8, 4  # bytes; different steps from byte to byte, which a smooth picture does not take
 OLDEST = 89  # an older age is a rare one
 REGISTERED = b"1.2.840.10008."
 CHARACTER_SET = 0x00080005
@@ -52,6 +54,7 @@ class Evidence:
     kept: frozenset[int] = frozenset()  # attributes that the promise lets stay
     ours: set[bytes] = field(default_factory=set)  # meanings of the method codes: their words may be a name
     _seen: set[tuple[int, bytes, tuple[bytes, ...]]] = field(default_factory=set)
+    _jagged: list[bytes] | None = None  # of `raw`, what may be looked for among pixels
 
     def __post_init__(self) -> None:
         cells = ((tag, [row[c] for c in self.promise.columns]) for tag, row in required.table().items())
@@ -63,6 +66,7 @@ class Evidence:
     def add(self, parsed: Parsed) -> None:
         """Take what identifies in one source instance; all must be known before the first result is judged."""
         self.cleared.clear()
+        self._jagged = None
         sets = tuple({e.value.strip(b" \0") for e in parsed.elements if e.tag == CHARACTER_SET})
         for element in parsed.elements:
             tag, value = element.tag, element.value
@@ -106,6 +110,16 @@ class Evidence:
         if any(needle in lower for needle in self.raw):
             return "source_bytes"
         return "uid" if any(uid in haystack for uid in self.uids) else ""
+
+    def in_pixels(self, native: bytes) -> bool:
+        """Whether a text of the source lies among stored pixel values, where a damaged file may have put its header.
+
+        Only what no picture shows by chance is looked for: long, and neither flat nor a ramp.
+        """
+        if self._jagged is None:
+            self._jagged = [n for n in self.raw if len(n) >= LEAST_NATIVE and len({*map(sub, n, n[1:])}) > RAMP]
+        lower = native.lower() if self._jagged else b""
+        return any(needle in lower for needle in self._jagged)
 
     def found_in(self, data: bytes) -> list[Finding]:
         """Findings in what we write besides instances: names of files, reports, JSON.

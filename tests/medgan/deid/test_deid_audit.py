@@ -297,3 +297,10 @@ def test_comments_of_a_compressed_stream_are_searched() -> None:
     stream = bytearray(ds.PixelData[:place] + comment + ds.PixelData[place:])
     ds.PixelData = bytes(stream)
     assert case.kinds(ds) & {"value_in_stream", "result_not_parsable"}
+
+
+def test_native_pixels_that_hold_a_text_of_the_source_are_found(research: Case) -> None:
+    ds = research.result()
+    text = b"Kowalczyk^\xc5\xbbaneta"
+    ds.PixelData = ds.PixelData[:40] + text + ds.PixelData[40 + len(text) :]
+    assert "value_in_pixels" in research.kinds(ds)

@@ -141,3 +141,26 @@ def test_what_the_profile_retains_is_no_evidence() -> None:
     kept = Evidence(own({"name": "places", "options": options, "decision": more}))
     kept.add(parse(as_bytes(dicom(**ANNA, **DEVICE)), sequence_tags()))
     assert not kept.told("St. Elsewhere") and kept.told("MUELLER") == "name" and kept.told("CTSCAN07") == "value"
+
+
+@pytest.mark.parametrize(
+    ("patient_id", "values", "seen"),
+    [
+        pytest.param("MRN 77120-A", b"\x03\x07mrn 77120-A\x09", True, id="a header that slipped into the pixels"),
+        pytest.param("MRN 77120-A", b"\x03\x07mrn 77120-B\x09", False, id="another one's"),
+        pytest.param("A1-77", b"\x03\x07A1-77\x09", False, id="so short that it comes about by chance"),
+        pytest.param("1234567890", b"0123456789:;<", False, id="a ramp"),
+        pytest.param("0000000000", b"0000000000000", False, id="a flat ground"),
+    ],
+)
+def test_what_no_picture_shows_by_chance_is_found_among_native_pixels(
+    patient_id: str, values: bytes, seen: bool
+) -> None:
+    assert evidence(PatientID=patient_id).in_pixels(values) is seen
+
+
+def test_what_is_looked_for_among_pixels_grows_with_the_study() -> None:
+    found = evidence(PatientID="MRN 77120-A")
+    assert not found.in_pixels(b"..ACC-99-1207..")
+    found.add(parse(as_bytes(dicom(AccessionNumber="ACC-99-1207")), sequence_tags()))
+    assert found.in_pixels(b"..ACC-99-1207..")
