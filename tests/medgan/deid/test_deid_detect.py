@@ -71,3 +71,27 @@ def test_a_shape_that_is_no_text_hides_none_of_the_text_in_it() -> None:
     boxes = find_text(burned(head(), "DOE JANE", 12, (95, 120), 160), 1280)
     assert boxes and all(box.bottom - box.top < 60 for box in boxes)
     assert any(box.left <= 95 and box.right >= 150 and box.top <= 122 and box.bottom >= 134 for box in boxes)
+
+
+def covered(plain: Gray, marked: Gray) -> float:
+    """How much of what was burned in lies in boxes."""
+    seen = np.zeros(plain.shape, bool)
+    for box in find_text(marked, 1280):
+        seen[box.top : box.bottom, box.left : box.right] = True
+    return float(seen[marked != plain].mean())
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3], ids=lambda turns: f"{90 * turns} degrees")
+def test_a_text_as_large_as_anatomy_is_found_whichever_way_it_lies(turns: int) -> None:
+    plain = film(128, 3)
+    marked = burned(plain, "1983-04-12", 20, (8, 50), 255)
+    assert covered(np.rot90(plain, turns).copy(), np.rot90(marked, turns).copy()) > 0.9
+
+
+@pytest.mark.parametrize("letter", ["R", "M"])
+def test_a_letter_by_itself_says_nothing_and_stays_but_goes_with_a_text(letter: str) -> None:
+    plain = film(256, 4)
+    alone = burned(plain, letter, 14, (20, 20), 255)
+    assert find_text(alone, 1280) == []
+    beside = burned(alone, "KELLER", 14, (62, 20), 255)
+    assert covered(plain, beside) > 0.9
