@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,11 @@ def uids(poll: Poll) -> list[str]:
     return sorted(holding.study_uid for holding in poll.holdings)
 
 
+def ageless(poll: Poll) -> Poll:
+    """Without ages, which grow from one poll to the next."""
+    return replace(poll, holdings=tuple(replace(holding, age_s=None) for holding in poll.holdings))
+
+
 def stamps(poll: Poll) -> dict[str, str]:
     return {holding.study_uid: holding.stamp for holding in poll.holdings}
 
@@ -123,7 +129,7 @@ def test_changes_are_read_in_pages_and_looked_up_alone_where_need_be(archive: Or
     orthanc.page = 2
     changed = server.poll(first.cursor, whole=False)
     orthanc._whole = False  # as before Orthanc 1.9.4
-    assert server.poll(first.cursor, whole=False) == changed
+    assert ageless(server.poll(first.cursor, whole=False)) == ageless(changed)
     assert not changed.whole and stamps(changed) == stamps(server.poll("", whole=True))
 
 
