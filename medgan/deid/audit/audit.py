@@ -142,10 +142,11 @@ def _items(parsed: Parsed, required: Required, pseudonym: bytes) -> Iterable[Fin
 
 
 def _stream(e: Element, evidence: Evidence) -> Iterable[Finding]:
-    """Native pixels have an exact length; a compressed stream has room for comments. Nested pixels are icons."""
+    """A compressed stream has room for comments, and a damaged file a header in its pixels. Nested pixels are icons."""
     if e.depth:
         yield Finding("PixelData", "nested_pixels")
-    elif e.value.startswith(ITEM) and evidence.in_bytes(e.value):
-        yield Finding("PixelData", "value_in_stream")
-    elif not e.value.startswith(ITEM) and evidence.in_pixels(e.value):
+    elif e.value.startswith(ITEM):
+        if evidence.in_bytes(e.value):
+            yield Finding("PixelData", "value_in_stream")
+    elif evidence.in_pixels(e.value):
         yield Finding("PixelData", "value_in_pixels")

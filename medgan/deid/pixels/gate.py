@@ -33,10 +33,10 @@ BULK = (1.0, 99.0)  # percent of the histogram
 def every_frame(ds: Dataset) -> bool:
     """Whether each frame must be read in full: all but original CT, MR and PET slices of some size."""
     sides = int(ds.get("Rows") or 0), int(ds.get("Columns") or 0)
-    return not is_slice(ds) or max(sides) <= SMALL_SIDE or min(sides) < NARROW
+    return not _is_slice(ds) or max(sides) <= SMALL_SIDE or min(sides) < NARROW
 
 
-def is_slice(ds: Dataset) -> bool:
+def _is_slice(ds: Dataset) -> bool:
     """Whether the frames are original CT, MR or PET slices that do not admit to text."""
     kind = [str(v) for v in ds.get("ImageType") or []]
     return (
