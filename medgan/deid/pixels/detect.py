@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan.deid.pixels import reading
-from medgan.deid.pixels.render import Limits, Sheet, sheets
+from medgan.deid.pixels.render import Limits, Sheet, extremes, sheets
 from medgan.deid.pixels.sessions import session
 
 Probability = NDArray[np.float32]
@@ -36,6 +36,7 @@ SLANT = 6.0  # degrees; what leans less is boxed as upright
 SAME = 0.7  # of the area
 ROUND = 1.5  # sides of a mark that may hold one round thing: a single letter, a vertebra, a vessel
 LINE = 1.8  # sides of a mark that looks like a line of text
+STEP, SHADES = 1, 64  # grey values: what differs by a step shows to nobody in a frame of many shades
 LARGE, TINY_LARGE = 0.2, 0.35  # of both sides of a frame: a heart or a head is an O to the detector
 
 
@@ -101,6 +102,9 @@ def find_text(
     marks = [mark for sheet in pictures for mark in _marks(_probability(sheet), frame.shape)]
     if not (is_tiny(frame) or limits):
         marks += [mark for sheet in pictures for mark in _turned(sheet, frame.shape)]
+    low, high = limits or extremes(frame)
+    if high - low >= SHADES:
+        marks = [mark for mark in marks if not _empty(mark, frame)]
     texts = _texts(marks, pictures[0], frame)
     if spare:
         texts = [m for m in texts if not any(spare(reading.read(p)) for p in _cut(pictures[0], m, frame.shape))]
@@ -170,6 +174,13 @@ def _large(mark: Mark, frame: NDArray[Any]) -> bool:
     if mark.angle:
         return min(mark.length, mark.width) > share * min(frame.shape[:2])
     return mark.width > share * frame.shape[0] and mark.length > share * frame.shape[1]
+
+
+def _empty(mark: Mark, frame: NDArray[Any]) -> bool:
+    """Whether all that lies under a mark differs by no more than a step."""
+    parts = [frame[b.top : b.bottom, b.left : b.right] for b in mark.boxes(frame.shape)]
+    ends = [extremes(part) for part in parts]
+    return max((high for _, high in ends), default=0) - min((low for low, _ in ends), default=0) <= STEP
 
 
 def _round(mark: Mark) -> bool:

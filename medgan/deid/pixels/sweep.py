@@ -21,8 +21,9 @@ from medgan.deid.pixels.render import extremes
 Reader = Callable[..., list[Box]]  # of a frame, with `limits`
 
 FEW = 8  # frames; so short a series is read in full
-CHUNK = 8  # frames that are read before asking whether to go on
-EMPTY_CHUNKS = 3  # one after the other, that end a search
+CHUNK = 8  # frames that are looked at before asking whether to go on
+EMPTY_PEEPS = 16  # in a row end the search for something new: of 1,700 planted, all it can find came in the first 12
+EMPTY_PLACES = 24  # in a row end the search at one place
 PEEP = 64  # pixels to each side of where something is new
 CONTEXT = 16  # pixels around a place that is cut out
 
@@ -62,7 +63,7 @@ def sweep(series: Series, read: Reader) -> None:
         places += _keep(frames[n], read(values[n]))
     for box in merge(places):
         others = _by_amount(cells, box, done)
-        list(_searched(others, lambda n, box=box: _at(box, frames[n], values[n], read)))  # type: ignore[misc]
+        list(_searched(others, lambda n, box=box: _at(box, frames[n], values[n], read), EMPTY_PLACES))  # type: ignore[misc]
 
 
 def _keep(frame: tuple[Instance, int], boxes: list[Box]) -> list[Box]:
@@ -81,7 +82,7 @@ def _novel(cells: Sequence[gate.Cells], values: Sequence[NDArray[Any]], read: Re
         shown = values[n][max(0, y - PEEP) : y + PEEP, max(0, x - PEEP) : x + PEEP]
         return bool(read(shown, limits=extremes(values[n])))
 
-    return _searched(ranked, peep)
+    return _searched(ranked, peep, EMPTY_PEEPS)
 
 
 def _by_amount(cells: Sequence[gate.Cells], box: Box, done: set[int]) -> list[int]:
@@ -99,12 +100,12 @@ def _at(box: Box, frame: tuple[Instance, int], values: NDArray[Any], read: Reade
     return bool(_keep(frame, [Box(b.top + top, b.left + left, b.bottom + top, b.right + left) for b in found]))
 
 
-def _searched(ranked: Sequence[int], holds_text: Callable[[int], bool]) -> Iterator[int]:
-    """The frames that hold text, asked in order until EMPTY_CHUNKS chunks in a row held none."""
+def _searched(ranked: Sequence[int], holds_text: Callable[[int], bool], give_up: int) -> Iterator[int]:
+    """The frames that hold text, asked in order until in `give_up` of them, or a few more, there was none."""
     empty = 0
     for start in range(0, len(ranked), CHUNK):
         hits = [n for n in ranked[start : start + CHUNK] if holds_text(n)]
         yield from hits
-        empty = 0 if hits else empty + 1
-        if empty == EMPTY_CHUNKS:
+        empty = 0 if hits else empty + CHUNK
+        if empty >= give_up:
             return

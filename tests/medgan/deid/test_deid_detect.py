@@ -95,3 +95,11 @@ def test_a_letter_by_itself_says_nothing_and_stays_but_goes_with_a_text(letter: 
     assert find_text(alone, 1280) == []
     beside = burned(alone, "KELLER", 14, (62, 20), 255)
     assert covered(plain, beside) > 0.9
+
+
+@pytest.mark.parametrize(("step", "found"), [(1, False), (3, True)], ids=["one grey value", "three"])
+def test_what_is_one_grey_value_from_its_ground_shows_to_nobody_and_stays(step: int, found: bool) -> None:
+    frame = np.zeros((256, 256), np.uint8)
+    frame[150:, 150:] = 200
+    frame = burned(frame, "DOE JANE 1983", 20, (10, 30), step)
+    assert bool(find_text(frame, 1280)) is found
