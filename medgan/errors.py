@@ -62,6 +62,8 @@ class Reason(StrEnum):
     TOO_FEW_SLICES = "too_few_slices"
     NO_USABLE_SERIES = "no_usable_series"
     BLANK = "blank"
+    LOW_QUALITY = "low_quality"
+    MASK_UNFIT = "mask_unfit"
     # a worker died of it more than once
     POISON = "poison"
 

@@ -75,15 +75,27 @@ class DeidentifyRecipe(Recipe):
         return self
 
 
+class QualityRecipe(Recipe):
+    """What a picture must have at least; where a figure begins to be shown as an outlier."""
+
+    min_foreground: float = Field(0.005, ge=0, le=1, description="share of pixels above a tenth of the grey span")
+    max_clipped: float = Field(0.5, ge=0, le=1, description="share of pixels at an end of the grey scale")
+    outlier_z: float = Field(6.0, gt=0, description="robust standard deviations from the cohort's median")
+
+
 class PreprocessRecipe(Recipe):
     dims: Literal[2, 3] = 2
     size: int = Field(64, ge=16, le=512, description="pixels a side of the cohort grid")
     depth: int = Field(32, ge=4, le=256, description="slices of the grid when dims is 3")
+    spacing_mm: float | None = Field(None, gt=0, description="cubes of this side when dims is 3, cut or padded")
     slices: int = Field(3, ge=1, le=64, description="slices taken from a volume when dims is 2")
+    central: float = Field(0.6, gt=0, le=1, description="share of a volume, along its normal, that slices come from")
+    phases: int = Field(1, ge=1, description="passes over the same places that are taken from one series")
     window_hu: tuple[float, float] = (-1000.0, 400.0)
     min_class_patients: int = Field(3, ge=1, description="smaller classes are folded into 'other'")
     split: tuple[float, float, float, float] = (0.5, 0.1, 0.3, 0.1)  # train, select, audit, fresh
     shard: int = Field(256, ge=1, description="images in a Zarr shard")
+    quality: QualityRecipe = QualityRecipe()
     max_quarantined: float = Field(1.0, ge=0, le=1)
 
     @model_validator(mode="after")

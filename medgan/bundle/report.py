@@ -78,10 +78,11 @@ def research_report(facts: Facts, synthetic: Gallery, research: Research) -> str
 
 
 def _page(template: str, facts: Facts, view: dict[str, Any]) -> str:
-    return _environment().get_template(template).render(facts=facts, about=facts.about, **view).strip() + "\n"
+    return environment().get_template(template).render(facts=facts, about=facts.about, **view).strip() + "\n"
 
 
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
+    """Templates of this package, escaping all text, with numbers in our spelling."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("medgan.bundle", "templates"),
         autoescape=True,

@@ -1,4 +1,4 @@
-"""A cohort on disk: one sharded Zarr v3 group of stored integers, with a manifest of its shards.
+"""A cohort on disk or in a bucket: one sharded Zarr v3 group of stored integers, with a manifest of its shards.
 
 images       uint8 or uint16 [N, C, D, H, W]; value = stored * scale + offset, in the stored unit
 label        uint16 [N], index into `classes`; `unlabelled` where there is none
@@ -9,20 +9,21 @@ lesion etc.  more arrays of N rows may stand beside these
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, Crc32cCodec
 
-from medgan import digest as digests
-from medgan.errors import CorruptArtefact
+from medgan.cohort.manifest import REMEDY, Reader, Writer, opened
+from medgan.cohort.places import Place, place
+from medgan.cohort.shards import Layout
+from medgan.cohort.volumes import write_volume as write_volume
+from medgan.errors import CorruptArtefact, UsageError
 
 PARTS = ("train", "select", "audit", "fresh")
+COLUMNS = ("label", "patient_key", "split")
 INNER = 8  # images in an inner chunk
 
 
@@ -65,102 +66,89 @@ def stored(images: NDArray[np.float32], dtype: str = "uint8") -> NDArray[Any]:
     return np.rint((np.clip(images, -1.0, 1.0) + 1.0) * (top / 2.0)).astype(dtype)
 
 
-def write_cohort(path: Path, cohort: CohortArrays, *, shard: int = 256) -> None:
-    """Write a whole cohort, each shard once, and the manifest after them."""
-    count = len(cohort)
-    rows = min(shard, -(-count // INNER) * INNER)
-    rows -= rows % INNER
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        group = zarr.create_group(
-            path, attributes={**cohort.attributes, "classes": list(cohort.classes), "parts": list(PARTS)}
-        )
-        item = cohort.images.shape[1:]
-        images = group.create_array(
-            "images",
-            shape=cohort.images.shape,
-            dtype=cohort.images.dtype,
-            chunks=(INNER, *item),
-            shards=(rows, *item),
-            compressors=[BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), Crc32cCodec()],
-        )
-        shards = []
-        for start in range(0, count, rows):
-            block = np.ascontiguousarray(cohort.images[start : start + rows])
-            images[start : start + len(block)] = block
-            shards.append({"start": start, "n": len(block), "sha256": digests.sha256(block.tobytes())})
-        for name, column in (
-            ("label", cohort.label.astype("uint16")),
-            ("patient_key", _packed(cohort.patient_key)),
-            ("split", cohort.split.astype("uint8")),
-        ):
-            group.create_array(
-                name,
-                data=column,
-                chunks=(max(1, count), *column.shape[1:]),
-                compressors=[BloscCodec(cname="zstd"), Crc32cCodec()],
-            )
-    (path / "shards.json").write_text(json.dumps(shards))
+def write_cohort(where: Path | str | Place, cohort: CohortArrays, *, shard: int = 256) -> None:
+    """Write a whole cohort, each shard once, and the manifest after them; `shard` images are rounded up to chunks.
+
+    Raises UsageError before the first byte: for columns of unequal length, no image, or a place that is taken.
+    """
+    columns = {
+        "label": cohort.label.astype("uint16"),
+        "patient_key": _packed(cohort.patient_key),
+        "split": cohort.split.astype("uint8"),
+    }
+    if not len(cohort) or {len(column) for column in columns.values()} != {len(cohort)}:
+        raise UsageError("a cohort needs an image, and one label, patient key and part for each")
+    layouts = {name: Layout(rows.shape, str(rows.dtype), len(rows), len(rows)) for name, rows in columns.items()}
+    rows = -(-min(shard, len(cohort)) // INNER) * INNER
+    images = Layout(cohort.images.shape, str(cohort.images.dtype), INNER, rows)
+    with place(where).building() as site:
+        writer = Writer(site)
+        for name, column in columns.items():
+            writer.put_array(name, column, layouts[name])
+        writer.put_array("images", cohort.images, images)
+        writer.finish({**cohort.attributes, "classes": list(cohort.classes), "parts": list(PARTS)})
 
 
-def write_volume(path: Path, voxels: NDArray[Any], attributes: dict[str, Any]) -> None:
-    """One volume [D, H, W] as a Zarr array: slices are chunks, the whole is one shard, written once."""
-    with zarr.config.set({"array.write_empty_chunks": True}):
-        array = zarr.create_array(
-            path,
-            shape=voxels.shape,
-            dtype=voxels.dtype,
-            chunks=(1, *voxels.shape[1:]),
-            shards=voxels.shape,
-            compressors=[BloscCodec(cname="lz4", clevel=5, shuffle="bitshuffle"), Crc32cCodec()],
-            attributes=attributes,
-        )
-        array[:] = voxels
-
-
-def read_cohort(path: Path) -> CohortArrays:
+def read_cohort(where: Path | str | Place) -> CohortArrays:
     """Read a cohort whole and check every shard. Raises CorruptArtefact: a lost shard would read as zeros."""
-    try:
-        group = zarr.open_group(path, mode="r")
-        images = np.asarray(group["images"][:])  # type: ignore[index]
-        columns = {name: np.asarray(group[name][:]) for name in ("label", "patient_key", "split")}  # type: ignore[index]
-        shards = json.loads((path / "shards.json").read_text())
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CorruptArtefact(
-            f"a cohort's Zarr store is damaged or not one ({type(error).__name__}); run `medgan doctor --repair`, "
-            "then preprocess again"
-        ) from None
-    for row in shards:
-        block = np.ascontiguousarray(images[row["start"] : row["start"] + row["n"]])
-        if digests.sha256(block.tobytes()) != row["sha256"]:
-            raise CorruptArtefact(
-                f"shard at image {row['start']} differs from its manifest; run `medgan doctor --repair`, "
-                "then preprocess again"
-            )
-    attributes = dict(group.attrs)
-    classes = tuple(str(name) for name in attributes.pop("classes"))  # type: ignore[union-attr]
-    attributes.pop("parts", None)
+    reader = opened(place(where))
+    return _cohort(reader, reader.array("images"), _columns(reader, COLUMNS))
+
+
+def read_part(where: Path | str | Place, *names: str) -> CohortArrays:
+    """Only the images of these parts of the split; shards without one stay closed. Raises CorruptArtefact."""
+    reader = opened(place(where))
+    columns = _columns(reader, COLUMNS)
+    return _some(reader, columns, np.flatnonzero(np.isin(columns["split"], [PARTS.index(name) for name in names])))
+
+
+def read_rows(where: Path | str | Place, index: NDArray[Any]) -> CohortArrays:
+    """The images of an index, in its order; only the shards that hold them are opened and checked.
+
+    Raises CorruptArtefact, and IndexError for a row that is not there.
+    """
+    reader = opened(place(where))
+    return _some(reader, _columns(reader, COLUMNS), np.asarray(index, np.int64))
+
+
+def read_owners(where: Path | str | Place) -> list[tuple[str, int]]:
+    """Patient key and part of the split of every image, without the images. Raises CorruptArtefact."""
+    columns = _columns(opened(place(where)), ("patient_key", "split"))
+    return list(zip(_keys(columns["patient_key"]).tolist(), columns["split"].tolist(), strict=True))
+
+
+def _columns(reader: Reader, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    columns = {name: reader.array(name) for name in names}
+    if len({len(column) for column in columns.values()}) > 1:
+        raise CorruptArtefact(f"columns of a cohort are of unequal length; {REMEDY}")
+    return columns
+
+
+def _some(reader: Reader, columns: dict[str, NDArray[Any]], index: NDArray[np.int64]) -> CohortArrays:
+    count = len(columns["split"])
+    if len(index) and not -1 < index.min() <= index.max() < count:
+        raise IndexError(f"a cohort of {count} images has no such row")
+    return _cohort(reader, reader.rows("images", index), {name: column[index] for name, column in columns.items()})
+
+
+def _cohort(reader: Reader, images: NDArray[Any], columns: dict[str, NDArray[Any]]) -> CohortArrays:
+    attributes = {name: value for name, value in reader.attributes.items() if name not in ("classes", "parts")}
+    if len(images) != len(columns["split"]) or not isinstance(reader.attributes.get("classes"), list):
+        raise CorruptArtefact(f"a cohort has images without labels, or names no classes; {REMEDY}")
     return CohortArrays(
         images=images,
         label=columns["label"],
-        patient_key=np.array([row.tobytes().hex() for row in columns["patient_key"]], dtype="U32"),
+        patient_key=_keys(columns["patient_key"]),
         split=columns["split"],
-        classes=classes,
+        classes=tuple(str(name) for name in reader.attributes["classes"]),
         attributes=attributes,
     )
-
-
-def read_owners(path: Path) -> list[tuple[str, int]]:
-    """Patient key and part of the split of every image, without the images. Raises CorruptArtefact."""
-    try:
-        group = zarr.open_group(path, mode="r")
-        keys, split = (np.asarray(group[name][:]) for name in ("patient_key", "split"))  # type: ignore[index]
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise CorruptArtefact(
-            f"a cohort's Zarr store is damaged or not one ({type(error).__name__}); run `medgan doctor --repair`"
-        ) from None
-    return [(row.tobytes().hex(), int(side)) for row, side in zip(keys, split, strict=True)]
 
 
 def _packed(keys: NDArray[np.str_]) -> NDArray[np.uint8]:
     """Hex keys of up to 32 digits as bytes [N, 16]; an empty key as zeros."""
     return np.frombuffer(bytes.fromhex("".join(str(key).ljust(32, "0") for key in keys)), np.uint8).reshape(-1, 16)
+
+
+def _keys(packed: NDArray[np.uint8]) -> NDArray[np.str_]:
+    return np.array([row.tobytes().hex() for row in packed], dtype="U32")

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.cohort.arrays import CohortArrays
+from medgan.cohort.arrays import PARTS, CohortArrays
 from medgan.cohort.duplicates import units
+from medgan.cohort.leakage import Match, matches
 
+LISTED = 200  # near duplicates that a cohort names; all of them are counted
 OTHER, UNLABELLED = "other", "unlabelled"
 
 
@@ -35,25 +37,47 @@ def assemble(
 ) -> CohortArrays:
     """The cohort of these rows, in their order; `side` gives a patient's part of the split.
 
-    With unit "image" near-identical pictures are joined first: they share the smallest of their keys.
+    With unit "image" near-identical pictures are joined first: they share the smallest of their keys. A picture
+    that nearly duplicates another patient's in an earlier part is left out and counted: nobody changes sides.
     """
     keys = list(rows.patient_keys)
     joined = 0
     if unit == "image":
         keys = joined_keys(rows.images, keys)
         joined = len(set(rows.patient_keys)) - len(set(keys))
-    names = folded(rows.labels, keys, min_class_patients)
+    sides = {key: side(key) for key in set(keys)}
+    part = np.array([sides[key] for key in keys], np.uint8)
+    found = matches(rows.images, part)
+    gone = {match.row for match in found}
+    kept = [row for row in range(len(keys)) if row not in gone]
+    names = folded([rows.labels[row] for row in kept], [keys[row] for row in kept], min_class_patients)
     classes = in_order(names)
     places = {name: index for index, name in enumerate(classes)}
-    sides = {key: side(key) for key in set(keys)}
+    told = {"joined": joined, "left_out_near_duplicates": len(found), "near_duplicates": _listed(found, keys, part)}
     return CohortArrays(
-        images=rows.images,
+        images=rows.images[kept] if found else rows.images,
         label=np.array([places[name] for name in names], np.uint16),
-        patient_key=np.array(keys, "U32"),
-        split=np.array([sides[key] for key in keys], np.uint8),
+        patient_key=np.array(keys, "U32")[kept],
+        split=part[kept],
         classes=classes,
-        attributes={**attributes, "unit": unit, "joined": joined},
+        attributes={**attributes, "unit": unit, **told},
     )
+
+
+def _listed(found: Sequence[Match], keys: Sequence[str], part: NDArray[np.uint8]) -> list[dict[str, Any]]:
+    """Who was left out of which part for whom, the most alike first; `row` of the one that stayed, -1 for none."""
+    gone = np.array(sorted(match.row for match in found), np.int64)
+    most = sorted(found, key=lambda match: (-match.likeness, match.row))[:LISTED]
+    return [
+        {
+            "left_out": keys[match.row],
+            "part": PARTS[part[match.row]],
+            "like": keys[match.like],
+            "row": -1 if match.like in gone else match.like - int(np.searchsorted(gone, match.like)),
+            "likeness": round(match.likeness, 3),
+        }
+        for match in most
+    ]
 
 
 def folded(labels: Sequence[str], patient_keys: Sequence[str], fewest: int) -> list[str]:

@@ -34,6 +34,18 @@ def units(images: NDArray[np.integer]) -> NDArray[np.int64]:
     return first
 
 
+def cells(before: int, after: int, *, low: float = 0.0, high: float = 1.0) -> NDArray[np.float32]:
+    """[after, before]: the share of each of `before` pixels in each cell, rows adding up to 1.
+
+    The cells divide the stretch from `low` to `high`, in sides of the picture, which may reach a little beyond it.
+    """
+    edges = np.linspace(low * before, high * before, after + 1)
+    pixels = np.arange(before)
+    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
+    some = np.maximum(overlap, 0)
+    return (some / np.maximum(some.sum(axis=1, keepdims=True), 1e-9)).astype(np.float32)
+
+
 def _candidates(hashes: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Indices a < b of hashes that differ in few bits, some thousand pairs at a time."""
     for start in range(0, len(hashes), BLOCK):
@@ -64,18 +76,9 @@ def _hashes(thumbs: NDArray[np.float32]) -> NDArray[np.uint64]:
 
 def _means(picture: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.float32]:
     """Area means on a coarser grid whose cells may share pixels."""
-    down = _cells(picture.shape[0], rows)
-    along = _cells(picture.shape[1], columns)
+    down = cells(picture.shape[0], rows)
+    along = cells(picture.shape[1], columns)
     return np.asarray(down @ picture @ along.T, dtype=np.float32)
-
-
-def _cells(before: int, after: int) -> NDArray[np.float32]:
-    """[after, before]: the share of each pixel in each cell, rows adding up to 1."""
-    edges = np.linspace(0, before, after + 1)
-    pixels = np.arange(before)
-    overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    cells = np.maximum(overlap, 0)
-    return (cells / cells.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def _root(first: NDArray[np.int64], index: int) -> int:

@@ -15,12 +15,14 @@ from medgan.errors import Refused, UsageError
 @app.command()
 def preprocess(
     src: Annotated[Path | None, typer.Argument(help="Folder of DICOM; without it, the studies of the home.")] = None,
-    dst: Annotated[Path | None, typer.Argument(help="New folder for the Zarr result.")] = None,
+    dst: Annotated[str | None, typer.Argument(help="New folder, or s3://bucket/prefix, for the Zarr result.")] = None,
     home: HomeOption = None,
     recipe: RecipeOption = "demo",
     size: Annotated[int | None, typer.Option(help="Pixels a side of the cohort grid.")] = None,
     dims: Annotated[int | None, typer.Option(help="2 for slices and films, 3 for volumes.")] = None,
-    window: Annotated[tuple[float, float] | None, typer.Option(help="CT window, HU: LO HI.")] = None,
+    window: Annotated[
+        tuple[float, float] | None, typer.Option(help="CT window, HU: LO HI; with --spacing-mm: uint8 of it.")
+    ] = None,
     spacing_mm: Annotated[
         float | None, typer.Option(help="With SRC DST: volumes of this voxel size in their own unit, not a cohort.")
     ] = None,
@@ -42,9 +44,9 @@ def preprocess(
     if spacing_mm is not None and (src is None or spacing_mm <= 0):
         raise UsageError("--spacing-mm takes a number above 0, and needs SRC and DST")
     if src is not None and dst is not None and spacing_mm is not None:
-        from medgan.stages.volumes import preprocess_volumes
+        from medgan.stages.volumes import Grid, preprocess_volumes
 
-        console.answer(preprocess_volumes(src, dst, spacing_mm=spacing_mm), as_json=json)
+        console.answer(preprocess_volumes(src, dst, Grid(spacing_mm, window)), as_json=json)
         return
     if src is not None and dst is not None:
         console.answer(stage.preprocess_folder(src, dst, chosen), as_json=json)

@@ -1,24 +1,28 @@
-"""Pixels of a DICOM file: where they are, whether they can be what the header says, and their decoding."""
+"""Pixels of a DICOM file: where they are, whether they can be what the header says, and their stored values."""
 
 from __future__ import annotations
 
 import io
 import logging
 import math
+import os
 import struct
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
-from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, RLELossless
 
+from medgan.dicom.attributes import Header, whole
+from medgan.dicom.decode import DECODERS, Form, decoded
+from medgan.dicom.fragments import frame_bytes
 from medgan.errors import Reason, StudyRejected
 
 # pydicom quotes values in its warnings and log lines
@@ -43,10 +47,9 @@ UNREADABLE = (
 GREYS = ("MONOCHROME1", "MONOCHROME2")
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_422", "YBR_PARTIAL_420")
 PALETTE = "PALETTE COLOR"
+PHOTOMETRIC = frozenset((*GREYS, *COLOURS, PALETTE))
 MOST_PIXELS, MOST_FRAMES = 1 << 27, 1 << 16  # of one frame, of one file; more is taken for an attack
-LONG_VRS = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"UN"}
-UNDEFINED = 0xFFFFFFFF
-KEYWORDS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
+FLOATS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,73 +58,64 @@ class Pixels:
 
     file: Path
     offset: int  # of the element's value; -1: inside a deflated stream
-    header: Dataset
+    words: bool  # a big-endian file of 16-bit words: 8-bit pixels stand swapped in them
     syntax: UID
     keyword: str
     rows: int
     columns: int
     samples: int
+    planar: int
     allocated: int
     stored: int
     high: int
     signed: bool
     photometric: str
     frames: int
-    words: bool  # 8-bit pixels that a big-endian file stores as swapped words
+    padding: tuple[int, int] | None  # first and last stored value of padding, as the header writes them
+    lut: bool = False  # the header holds a lookup table of the modality
+    tile: tuple[int, int, int, int] | None = None  # top, left, rows, columns of a plane inside the picture
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of a plane."""
+        return (self.rows, self.columns) if self.tile is None else self.tile[2:]
+
+    @property
+    def native(self) -> np.dtype[Any] | None:
+        """The type in which uncompressed single-sample pixels stand in the file; None for others."""
+        compressed, little = _traits(self.syntax)
+        if compressed or self.samples != 1 or self.allocated not in (8, 16, 32):
+            return None
+        kind = "f" if self.keyword == "FloatPixelData" else "i" if self.signed else "u"
+        return np.dtype(f"{'<' if little else '>'}{kind}{self.allocated // 8}")
+
+    def tiled(self, tile: tuple[int, int, int, int]) -> Pixels:
+        return replace(self, tile=tile)
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
-    """A pixel element in a file: offset and length (-1 when undefined) of its value."""
+def storage(header: Header, keyword: str, *, syntax: UID, lut: bool = False) -> dict[str, Any]:
+    """How the header says the pixels of a file are stored: Pixels but for the place of its value.
 
-    keyword: str = ""
-    offset: int = -1
-    length: int = 0
-    words: bool = False
-
-
-def pixel_element(handle: Any, syntax: UID) -> Element:
-    """The element at which the reader stopped, just before the pixels; an empty one at the end of the file."""
-    order = "<" if syntax.is_little_endian else ">"
-    head = handle.read(12)
-    if len(head) < 8:
-        return Element()
-    group, element = struct.unpack(f"{order}HH", head[:4])
-    keyword = KEYWORDS.get(group << 16 | element, "")
-    if syntax.is_implicit_VR:
-        length, start = struct.unpack(f"{order}L", head[4:8])[0], handle.tell() - len(head) + 8
-    elif head[4:6] in LONG_VRS and len(head) == 12:
-        length, start = struct.unpack(f"{order}L", head[8:12])[0], handle.tell()
-    else:
-        return Element()
-    if length == UNDEFINED:
-        return Element(keyword, start, -1)
-    size = handle.seek(0, io.SEEK_END)
-    return Element(keyword, start, min(length, size - start), head[4:6] == b"OW")
-
-
-def described(file: Path, header: Dataset, element: Element) -> Pixels:
-    """How the header says the pixels are stored. Raises one of UNREADABLE when it does not say."""
-    keyword = element.keyword
-    allocated = int(header.get("BitsAllocated") or {"FloatPixelData": 32, "DoubleFloatPixelData": 64}[keyword])
-    stored = int(header.get("BitsStored") or allocated)
-    return Pixels(
-        file=file,
-        offset=element.offset,
-        header=header,
-        syntax=header.file_meta.TransferSyntaxUID,
-        keyword=keyword,
-        rows=int(header.Rows),
-        columns=int(header.Columns),
-        samples=int(header.get("SamplesPerPixel") or 1),
-        allocated=allocated,
-        stored=stored,
-        high=int(header.get("HighBit", stored - 1) or stored - 1),
-        signed=bool(header.get("PixelRepresentation", 0)),
-        photometric=str(header.get("PhotometricInterpretation", "MONOCHROME2")).strip().upper(),
-        frames=int(header.get("NumberOfFrames") or 1),
-        words=element.words,
-    )
+    Raises StudyRejected (missing_attribute) or one of UNREADABLE when it does not say.
+    """
+    allocated = whole(header, "BitsAllocated", 0) or FLOATS[keyword]
+    stored = whole(header, "BitsStored", 0) or allocated
+    return {
+        "syntax": syntax,
+        "keyword": keyword,
+        "rows": whole(header, "Rows"),
+        "columns": whole(header, "Columns"),
+        "samples": whole(header, "SamplesPerPixel", 0) or 1,
+        "planar": whole(header, "PlanarConfiguration", 0),
+        "allocated": allocated,
+        "stored": stored,
+        "high": whole(header, "HighBit", 0) or stored - 1,
+        "signed": bool(whole(header, "PixelRepresentation", 0)),
+        "photometric": header["PhotometricInterpretation"].upper() or "MONOCHROME2",
+        "frames": whole(header, "NumberOfFrames", 0) or 1,
+        "padding": _padding(header),
+        "lut": lut,
+    }
 
 
 def check(pixels: Pixels, length: int) -> None:
@@ -133,14 +127,10 @@ def check(pixels: Pixels, length: int) -> None:
         raise StudyRejected(Reason.MISSING_ATTRIBUTE, detail="rows, columns, frames or bits are not valid")
     if pixels.rows * pixels.columns > MOST_PIXELS or pixels.frames > MOST_FRAMES:
         raise StudyRejected(Reason.UNSAFE_FILE, detail="more pixels or frames than any modality makes")
-    if pixels.photometric not in (*GREYS, *COLOURS, "PALETTE COLOR"):
+    if pixels.photometric not in PHOTOMETRIC:
         raise StudyRejected(Reason.UNSUPPORTED_PHOTOMETRIC, detail="a photometric interpretation that is not handled")
-    if pixels.syntax.is_compressed and pixels.offset >= 0:
-        try:
-            available = get_decoder(pixels.syntax).is_available
-        except NotImplementedError:
-            available = False
-        if not available:
+    if _traits(pixels.syntax)[0] and pixels.offset >= 0:
+        if not _decodable(pixels.syntax):
             raise StudyRejected(Reason.UNSUPPORTED_SYNTAX, detail="no decoder for the transfer syntax")
         return
     bits = pixels.rows * pixels.columns * pixels.frames * pixels.samples * pixels.allocated
@@ -153,33 +143,95 @@ def check(pixels: Pixels, length: int) -> None:
 
 
 def stored_values(pixels: Pixels, frame: int) -> NDArray[Any]:
-    """Stored values [H, W] or [H, W, samples] of one frame, sign and unused bits put right."""
+    """Stored values [H, W] or [H, W, samples] of one frame (of its tile), sign and unused bits put right; read-only."""
     try:
-        if not pixels.syntax.is_compressed and pixels.samples == 1 and pixels.allocated in (8, 16, 32):
-            raw = _native(pixels, frame)
-        else:
-            raw = _decoded(pixels, frame)
+        raw = _whole(pixels, frame) if pixels.tile is None else _tile(pixels, frame, pixels.tile)
     except UNREADABLE:
         raise StudyRejected(Reason.DECODE_FAILED, detail="the pixels of a frame could not be decoded") from None
+    raw.flags.writeable = False
     return raw
 
 
-def _native(pixels: Pixels, frame: int) -> NDArray[Any]:
-    order = ">" if not pixels.syntax.is_little_endian else "<"
-    kind = "f" if pixels.keyword == "FloatPixelData" else "i" if pixels.signed else "u"
-    dtype = np.dtype(f"{order}{kind}{pixels.allocated // 8}")
-    count = pixels.rows * pixels.columns
-    with _source(pixels) as handle:
-        handle.seek(frame * count * dtype.itemsize, io.SEEK_CUR)
-        data = handle.read(count * dtype.itemsize)
-    if order == ">" and pixels.allocated == 8 and len(data) % 2 == 0 and pixels.words:
+def read_into(pixels: Pixels, frame: int, out: NDArray[Any]) -> NDArray[Any]:
+    """Stored values of one frame, read into the caller's buffer where they stand in the file as they are.
+
+    out: C-contiguous, of pixels.native and of the picture's size; the result is `out` or another array of its size.
+    Raises StudyRejected (decode_failed).
+    """
+    if (
+        pixels.native is None
+        or pixels.offset < 0
+        or out.dtype != pixels.native
+        or pixels.tile is not None
+        or out.shape != pixels.size
+    ):
+        return stored_values(pixels, frame)
+    try:
+        fd = os.open(pixels.file, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if os.preadv(fd, [out.data], pixels.offset + frame * out.nbytes) != out.nbytes:
+                raise EOFError
+        finally:
+            os.close(fd)
+        return _put_right(out, pixels)
+    except UNREADABLE:
+        raise StudyRejected(Reason.DECODE_FAILED, detail="the pixels of a frame could not be decoded") from None
+
+
+def padding_of(raw: NDArray[Any], pixels: Pixels) -> NDArray[np.bool_] | None:
+    """Which stored values [H, W] are padding, or None."""
+    if pixels.padding is None or raw.ndim != 2 or raw.dtype.kind not in "iu":
+        return None
+    # the VR of both may have been read with the wrong sign: compare modulo the container
+    low, high = sorted(int(np.array(edge).astype(raw.dtype)) for edge in pixels.padding)
+    padding: NDArray[np.bool_] = raw == low if low == high else (raw >= low) & (raw <= high)
+    return padding if padding.any() else None
+
+
+def _padding(header: Header) -> tuple[int, int] | None:
+    if not header["PixelPaddingValue"]:
+        return None
+    one = whole(header, "PixelPaddingValue")
+    return one, whole(header, "PixelPaddingRangeLimit", one)
+
+
+def _whole(pixels: Pixels, frame: int) -> NDArray[Any]:
+    if pixels.native is not None:
+        return _put_right(_native(pixels, pixels.native, frame), pixels)
+    if pixels.syntax in DECODERS and pixels.samples == 1 and pixels.keyword == "PixelData":
+        form = Form(pixels.rows, pixels.columns, pixels.allocated, pixels.stored, pixels.signed)
+        data = frame_bytes(pixels.file, pixels.offset, frame=frame, frames=pixels.frames)
+        if data is not None and (raw := decoded(pixels.syntax, data, form)) is not None:
+            return _put_right(raw, pixels) if pixels.syntax == RLELossless else raw
+    return _by_pydicom(pixels, frame)
+
+
+def _tile(pixels: Pixels, frame: int, tile: tuple[int, int, int, int]) -> NDArray[Any]:
+    """Of native pixels only the rows that hold the tile are read."""
+    top, left, rows, columns = tile
+    if pixels.native is not None and pixels.offset >= 0 and not pixels.words:
+        skipped = pixels.offset + (frame * pixels.rows + top) * pixels.columns * pixels.native.itemsize
+        band = replace(pixels, offset=skipped, rows=rows, tile=None)
+        return np.ascontiguousarray(_whole(band, 0)[:, left : left + columns])
+    return np.ascontiguousarray(_whole(pixels, frame)[top : top + rows, left : left + columns])
+
+
+def _native(pixels: Pixels, dtype: np.dtype[Any], frame: int) -> NDArray[Any]:
+    size = pixels.rows * pixels.columns * dtype.itemsize
+    if pixels.offset < 0:
+        inflated = dcmread(pixels.file)[pixels.keyword].value
+        return np.frombuffer(inflated, dtype, size // dtype.itemsize, frame * size).reshape(pixels.rows, -1)
+    fd = os.open(pixels.file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = os.pread(fd, size, pixels.offset + frame * size)
+    finally:
+        os.close(fd)
+    if pixels.words and dtype.itemsize == 1 and len(data) % 2 == 0:
         data = np.frombuffer(data, np.uint16).byteswap().tobytes()
-    raw = np.frombuffer(data, dtype).reshape(pixels.rows, pixels.columns).astype(dtype.newbyteorder("="), copy=False)
-    return raw if kind == "f" else _only_stored(raw, pixels)
+    return np.frombuffer(data, dtype).reshape(pixels.rows, pixels.columns)
 
 
-def _decoded(pixels: Pixels, frame: int) -> NDArray[Any]:
-    decoder = get_decoder(pixels.syntax)
+def _by_pydicom(pixels: Pixels, frame: int) -> NDArray[Any]:
     options: dict[str, Any] = {
         "rows": pixels.rows,
         "columns": pixels.columns,
@@ -193,46 +245,52 @@ def _decoded(pixels: Pixels, frame: int) -> NDArray[Any]:
     if pixels.keyword == "PixelData":
         options["pixel_representation"] = int(pixels.signed)
     if pixels.samples > 1:
-        options["planar_configuration"] = int(pixels.header.get("PlanarConfiguration", 0) or 0)
+        options["planar_configuration"] = pixels.planar
     with _source(pixels) as handle:
-        raw, _ = decoder.as_array(handle, index=frame, **options)
-    return _only_stored(raw, pixels) if pixels.syntax == RLELossless and pixels.samples == 1 else raw
+        raw, _ = get_decoder(pixels.syntax).as_array(handle, index=frame, **options)
+    native = not _traits(pixels.syntax)[0] or pixels.syntax == RLELossless
+    return _put_right(raw, pixels) if native and pixels.samples == 1 else raw
 
 
-def _only_stored(raw: NDArray[Any], pixels: Pixels) -> NDArray[Any]:
-    """Bits above HighBit and below the stored ones cleared, the sign carried up: the container is not trusted."""
-    width = 8 * raw.dtype.itemsize
-    above, below = width - 1 - pixels.high, pixels.high + 1 - pixels.stored
-    if above == 0 and below == 0:
+def _put_right(raw: NDArray[Any], pixels: Pixels) -> NDArray[Any]:
+    """In native byte order, bits above HighBit and below the stored ones cleared, the sign carried up.
+
+    The container is not trusted: a look at its least and largest value is cheaper than clearing.
+    """
+    raw = raw.astype(raw.dtype.newbyteorder("="), copy=False)
+    if raw.dtype.kind == "f":
+        return raw
+    above, below = 8 * raw.dtype.itemsize - 1 - pixels.high, pixels.high + 1 - pixels.stored
+    if below == 0 and (above == 0 or _fits(raw, pixels.stored)):
         return raw
     return (raw << above) >> (above + below)  # arithmetic for signed arrays, logical for unsigned
 
 
-class _source:
+def _fits(raw: NDArray[Any], bits: int) -> bool:
+    if raw.dtype.kind == "u":
+        return int(raw.max()) < 1 << bits
+    half = 1 << (bits - 1)
+    return int(raw.min()) >= -half and int(raw.max()) < half
+
+
+@lru_cache(maxsize=64)
+def _traits(syntax: UID) -> tuple[bool, bool]:
+    """Whether a transfer syntax is compressed (deflated is), and little endian."""
+    return syntax.is_compressed, syntax.is_little_endian
+
+
+@lru_cache(maxsize=64)
+def _decodable(syntax: UID) -> bool:
+    try:
+        return syntax in DECODERS or get_decoder(syntax).is_available
+    except NotImplementedError:
+        return False
+
+
+def _source(pixels: Pixels) -> BinaryIO:
     """The file open at the value of its pixel element (inflated first where it is deflated)."""
-
-    def __init__(self, pixels: Pixels) -> None:
-        self.pixels = pixels
-
-    def __enter__(self) -> Any:
-        if self.pixels.offset < 0:
-            self.handle: Any = io.BytesIO(dcmread(self.pixels.file)[self.pixels.keyword].value)
-        else:
-            self.handle = self.pixels.file.open("rb")
-            self.handle.seek(self.pixels.offset)
-        return self.handle
-
-    def __exit__(self, *_: object) -> None:
-        self.handle.close()
-
-
-def padding_of(raw: NDArray[Any], header: Dataset) -> NDArray[np.bool_] | None:
-    """Which stored values are padding, or None."""
-    one = header.get("PixelPaddingValue")
-    if one is None or raw.dtype.kind not in "iu":
-        return None
-    other = header.get("PixelPaddingRangeLimit", one)
-    # the VR of both may have been read with the wrong sign: compare modulo the container
-    low, high = sorted(int(np.array(int(edge)).astype(raw.dtype)) for edge in (one, other))
-    padding: NDArray[np.bool_] = (raw >= low) & (raw <= high)
-    return padding if padding.any() else None
+    if pixels.offset < 0:
+        return io.BytesIO(dcmread(pixels.file)[pixels.keyword].value)
+    handle = pixels.file.open("rb")
+    handle.seek(pixels.offset)
+    return handle

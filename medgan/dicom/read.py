@@ -1,39 +1,41 @@
 """Image planes of DICOM files: headers parsed now, pixels decoded when asked for.
 
-A file gives one Plane, an enhanced multi-frame file one for each frame.
+A file gives one Plane, an enhanced multi-frame file one for each frame, a mosaic one for each tile.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
-from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID
 
-from medgan.dicom.pixels import (
-    KEYWORDS,
-    PALETTE,
-    UNREADABLE,
-    Element,
-    Pixels,
-    check,
-    described,
-    padding_of,
-    pixel_element,
-    stored_values,
-)
+from medgan.dicom import headers
+from medgan.dicom.attributes import ABSENT, WANTED, Header, Odd, number, numbers, parsed, tag_of
+from medgan.dicom.mosaic import MOSAIC
+from medgan.dicom.pixels import PALETTE, UNREADABLE, Pixels, check, padding_of, storage, stored_values
+from medgan.dicom.walk import Element, Raw, Walk
 from medgan.errors import Reason, StudyRejected
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+SIGN = tag_of("PixelRepresentation")
+SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+# what differs from slice to slice; all the rest is looked at once for the files that have it in common
+OWN = (
+    *("SOPInstanceUID", "ImagePositionPatient", "InstanceNumber", "RescaleSlope", "RescaleIntercept", "StackID"),
+    *("TemporalPositionIndex", "TemporalPositionIdentifier", "EffectiveEchoTime", "EchoTime", "EchoNumbers"),
+    *("InversionTime", "DiffusionBValue", "TriggerTime", "NominalCardiacTriggerDelayTime", "AcquisitionNumber"),
+    *("FrameReferenceTime", "AcquisitionTime"),
+)
+MOST_KEPT = 256  # kinds of header
+OWN_TAGS = tuple((keyword, tag_of(keyword)) for keyword in OWN)
+COMMON_TAGS = {tag_of(keyword): keyword for keyword in WANTED if keyword not in OWN}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +46,14 @@ class Plane:
     frame: int
     instance: str  # SOP Instance UID
     series: str
+    study: str
+    patient: str  # Patient ID: identified
     frame_of_reference: str
     picture: bool  # a picture that became DICOM on a workstation
     modality: str
     body_part: str
     image_type: tuple[str, ...]
+    unit: str  # of rescaled values: HU for CT, as the header says for PT (BQML, CNTS, ...), else empty
     spacing_mm: tuple[float, float] | None  # between rows, between columns
     position_mm: tuple[float, float, float] | None
     orientation: tuple[float, ...] | None
@@ -61,16 +66,17 @@ class Plane:
 
     @property
     def size(self) -> tuple[int, int]:
-        return self.pixels.rows, self.pixels.columns
+        return self.pixels.size
 
 
 def read_planes(files: Iterable[Path]) -> tuple[list[Plane], Counter[Reason]]:
     """Every plane of these files, pixels untouched, and why files were refused. One reason a file."""
     planes: list[Plane] = []
     refused: Counter[Reason] = Counter()
+    reader = _Reader()
     for file in files:
         try:
-            planes.extend(planes_of(file))
+            planes.extend(reader.planes_of(file))
         except StudyRejected as error:
             refused[error.reason] += 1
     return planes, refused
@@ -78,16 +84,25 @@ def read_planes(files: Iterable[Path]) -> tuple[list[Plane], Counter[Reason]]:
 
 def planes_of(file: Path) -> list[Plane]:
     """The planes of one DICOM file. Raises StudyRejected with the file's reason."""
+    return _Reader().planes_of(file)
+
+
+def planes_by_pydicom(file: Path) -> list[Plane]:
+    """The same by pydicom's reader alone: slow, for what our own walk does not know. Raises StudyRejected."""
     try:
-        header, element = _header(file)
-    except UNREADABLE:
-        raise StudyRejected(Reason.UNREADABLE, detail="a file could not be parsed as DICOM") from None
-    if not element.keyword:
-        raise StudyRejected(Reason.NO_PIXELS, detail="a file holds no pixel data")
-    try:
-        pixels = described(file, header, element)
-        check(pixels, element.length)
-        return list(_frames(header, pixels))
+        found = headers.read(file)
+        stored = storage(found.header, found.element.keyword, syntax=found.syntax, lut=found.lut)
+        pixels = Pixels(file, found.element.offset, found.element.words, **stored)
+        check(pixels, found.element.length)
+        return [
+            Plane(
+                pixels=pixels.tiled(part.tile) if part.tile else pixels,
+                frame=part.frame,
+                **_shared(part.header),
+                **_own(part.header),
+            )
+            for part in headers.parts(found, pixels.frames)
+        ]
     except UNREADABLE:
         raise StudyRejected(
             Reason.MISSING_ATTRIBUTE, detail="an attribute of the image is missing or not valid"
@@ -100,16 +115,10 @@ def values(plane: Plane) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None,
     Padding is found on stored values, before rescale; rescale is the plane's own. Raises StudyRejected.
     """
     raw = stored_values(plane.pixels, plane.frame)
-    try:
-        padding = padding_of(raw, plane.pixels.header) if raw.ndim == 2 else None
-        top = float((1 << plane.pixels.stored) - 1) if raw.dtype.kind in "iu" else 1.0
-        if plane.pixels.photometric == PALETTE:
-            colours = apply_color_lut(raw, plane.pixels.header)
-            return colours.astype(np.float32), None, float(np.iinfo(colours.dtype).max)
-        if "ModalityLUTSequence" in plane.pixels.header:
-            return apply_modality_lut(raw, plane.pixels.header).astype(np.float32), padding, top
-    except UNREADABLE:
-        raise StudyRejected(Reason.DECODE_FAILED, detail="a lookup table could not be applied") from None
+    padding = padding_of(raw, plane.pixels)
+    top = float((1 << plane.pixels.stored) - 1) if raw.dtype.kind in "iu" else 1.0
+    if plane.pixels.photometric == PALETTE or plane.pixels.lut:
+        return _looked_up(raw, plane.pixels, padding, top)
     scaled = raw.astype(np.float32)
     if plane.slope != 1.0:
         scaled *= np.float32(plane.slope)
@@ -118,133 +127,141 @@ def values(plane: Plane) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None,
     return scaled, padding, top
 
 
-def _header(file: Path) -> tuple[Dataset, Element]:
-    with file.open("rb") as handle:
-        header = dcmread(handle, stop_before_pixels=True)
-        syntax = header.file_meta.TransferSyntaxUID
-        if syntax != DeflatedExplicitVRLittleEndian:
-            return header, pixel_element(handle, syntax)
-    whole = dcmread(file)
-    keyword = next((name for name in KEYWORDS.values() if name in whole), "")
-    return header, Element(keyword, -1, len(whole[keyword].value) if keyword else 0)
+def _looked_up(
+    raw: NDArray[Any], pixels: Pixels, padding: NDArray[np.bool_] | None, top: float
+) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None, float]:
+    try:
+        header = headers.dataset(pixels.file)
+        if pixels.photometric == PALETTE:
+            colours = apply_color_lut(raw, header)
+            return colours.astype(np.float32), None, float(np.iinfo(colours.dtype).max)
+        return apply_modality_lut(raw, header).astype(np.float32), padding, top
+    except UNREADABLE:
+        raise StudyRejected(Reason.DECODE_FAILED, detail="a lookup table could not be applied") from None
 
 
-def _frames(header: Dataset, pixels: Pixels) -> Iterator[Plane]:
-    shared = _first(header, "SharedFunctionalGroupsSequence")
-    each: Sequence[Dataset] = header.get("PerFrameFunctionalGroupsSequence") or ()
-    if each and len(each) != pixels.frames:
-        raise ValueError("functional groups and frames differ in number")
-    for frame in range(pixels.frames):
-        yield _plane(header, pixels, frame, (each[frame], shared) if each else (shared,))
+class _Reader:
+    """Reads files one after the other; what they have in common is looked at once."""
+
+    def __init__(self) -> None:
+        self._walk = Walk()
+        self._common: dict[Hashable, _Common] = {}
+
+    def planes_of(self, file: Path) -> list[Plane]:
+        try:
+            return self._planes(file, *self._walk(file))
+        except (Odd, StudyRejected, *UNREADABLE):
+            return planes_by_pydicom(file)
+
+    def _planes(self, file: Path, syntax: UID, raw: Raw, element: Element) -> list[Plane]:
+        common = self._in_common(syntax, raw, element.keyword)
+        header = common.header.copy()
+        for keyword, tag in OWN_TAGS:
+            if tag in raw:
+                header[keyword] = parsed(keyword, *raw[tag])
+        pixels = Pixels(file, element.offset, element.words, **common.stored)
+        check(pixels, element.length)
+        own = _own(header)
+        return [Plane(pixels=pixels, frame=frame, **common.shared, **own) for frame in range(pixels.frames)]
+
+    def _in_common(self, syntax: UID, raw: Raw, keyword: str) -> _Common:
+        key = (syntax, keyword, *map(raw.get, COMMON_TAGS))
+        found = self._common.get(key)
+        if found is None:
+            if len(self._common) >= MOST_KEPT:
+                self._common.clear()
+            header = _header(raw)
+            found = _Common(header, _shared(header), storage(header, keyword, syntax=syntax))
+            self._common[key] = found
+        return found
 
 
-def _plane(header: Dataset, pixels: Pixels, frame: int, groups: tuple[Dataset, ...]) -> Plane:
-    get = _Attributes(header, groups)
-    return Plane(
-        pixels=pixels,
-        frame=frame,
-        instance=str(header.SOPInstanceUID),
-        series=str(header.SeriesInstanceUID),
-        frame_of_reference=str(header.get("FrameOfReferenceUID", "")),
-        picture=_is_picture(header),
-        modality=str(header.get("Modality", "OT") or "OT").strip().upper(),
-        body_part=_text(get("BodyPartExamined")) or _text(get("AnatomicRegion")),
-        image_type=tuple(str(word).strip().upper() for word in _many(get.frame_type() or header.get("ImageType"))),
-        spacing_mm=_spacing(get),
-        position_mm=_numbers(get("ImagePositionPatient", "PlanePositionSequence"), 3),  # type: ignore[arg-type]
-        orientation=_numbers(get("ImageOrientationPatient", "PlaneOrientationSequence"), 6),
-        slope=_number(get("RescaleSlope", "PixelValueTransformationSequence"), 1.0),
-        intercept=_number(get("RescaleIntercept", "PixelValueTransformationSequence"), 0.0),
-        rescaled=get("RescaleIntercept", "PixelValueTransformationSequence") is not None,
-        number=int(_number(header.get("InstanceNumber"), 0.0)),
-        tilt_deg=_number(get("GantryDetectorTilt", "CTGeometrySequence"), 0.0),
-        phase=_phase(get),
-    )
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What files have in common: of their headers, of their planes, of their pixels."""
+
+    header: Header
+    shared: dict[str, Any]
+    stored: dict[str, Any]
 
 
-def _is_picture(header: Dataset) -> bool:
+def _header(raw: Raw) -> Header:
+    """Common values in their forms. Raises Odd."""
+    signed = raw.get(SIGN, (b"", b""))[1] == b"\1\0"
+    present = [(keyword, tag) for tag, keyword in COMMON_TAGS.items() if tag in raw]
+    header = {**ABSENT, **{keyword: parsed(keyword, *raw[tag], signed=signed) for keyword, tag in present}}
+    if MOSAIC in header["ImageType"]:
+        raise Odd
+    return header
+
+
+def _shared(header: Header) -> dict[str, Any]:
+    """The attributes of a Plane that most slices of a series have in common."""
+    modality, picture = header["Modality"].upper() or "OT", _is_picture(header)
+    return {
+        "series": header["SeriesInstanceUID"],
+        "study": header["StudyInstanceUID"],
+        "patient": header["PatientID"],
+        "frame_of_reference": header["FrameOfReferenceUID"],
+        "picture": picture,
+        "modality": modality,
+        "body_part": header["BodyPartExamined"],
+        "image_type": tuple(word.upper() for word in header["ImageType"]),
+        "spacing_mm": _spacing(header),
+        "orientation": numbers(header, "ImageOrientationPatient", 6),
+        "tilt_deg": number(header, "GantryDetectorTilt"),
+    }
+
+
+def _own(header: Header) -> dict[str, Any]:
+    """The attributes of a Plane that differ from slice to slice."""
+    return {
+        "instance": header["SOPInstanceUID"],
+        "position_mm": numbers(header, "ImagePositionPatient", 3),
+        "slope": number(header, "RescaleSlope", 1.0),
+        "intercept": number(header, "RescaleIntercept"),
+        "rescaled": bool(header["RescaleIntercept"]),
+        "unit": _unit(header),
+        "number": int(number(header, "InstanceNumber")),
+        "phase": _phase(header),
+    }
+
+
+def _is_picture(header: Header) -> bool:
     """Screens saved on a workstation are Secondary Capture too, but say what they show in a third value."""
     return (
-        str(header.get("SOPClassUID")) == SECONDARY_CAPTURE
-        and _text(header.get("ConversionType")) == "WSD"
-        and len(_many(header.get("ImageType"))) < 3
+        header["SOPClassUID"] == SECONDARY_CAPTURE
+        and header["ConversionType"] == "WSD"
+        and len(header["ImageType"]) < 3
     )
 
 
-class _Attributes:
-    """One attribute from a frame's functional group, the shared one, or the header itself."""
-
-    def __init__(self, header: Dataset, groups: tuple[Dataset, ...]) -> None:
-        self.header, self.groups = header, groups
-
-    def __call__(self, keyword: str, group: str = "") -> Any:
-        if group:
-            for some in self.groups:
-                if (item := _first(some, group)) and keyword in item:
-                    return item[keyword].value
-        return self.header.get(keyword)
-
-    def frame_type(self) -> Any:
-        for some in self.groups:
-            for name in ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence"):
-                if item := _first(some, name):
-                    return item.get("FrameType")
-        return None
+def _unit(header: Header) -> str:
+    if header["Modality"].upper() == "CT":
+        return "HU" if header["RescaleIntercept"] and not _is_picture(header) else ""
+    return header["Units"].upper() if header["Modality"].upper() == "PT" else ""
 
 
-def _phase(get: _Attributes) -> tuple[float | str, ...]:
+def _phase(header: Header) -> tuple[float | str, ...]:
     """Stack, time, echo, b-value and acquisition of a plane, coarsest first."""
-    b_value = get("DiffusionBValue", "MRDiffusionSequence")
     return (
-        _text(get("StackID", "FrameContentSequence")),
-        _number(get("TemporalPositionIndex", "FrameContentSequence") or get("TemporalPositionIdentifier"), 0.0),
-        _number(get("EffectiveEchoTime", "MREchoSequence") or get("EchoTime"), 0.0),
-        _number(get("EchoNumbers"), 0.0),
-        _number(get("InversionTime"), 0.0),
-        _number(b_value, 0.0),
-        _number(get("TriggerTime") or get("NominalCardiacTriggerDelayTime", "CardiacSynchronizationSequence"), 0.0),
-        _number(get("AcquisitionNumber"), 0.0),
-        _number(get("FrameReferenceTime"), 0.0),
-        _text(get("AcquisitionTime")),
+        header["StackID"],
+        number(header, "TemporalPositionIndex") or number(header, "TemporalPositionIdentifier"),
+        number(header, "EffectiveEchoTime") or number(header, "EchoTime"),
+        number(header, "EchoNumbers"),
+        number(header, "InversionTime"),
+        number(header, "DiffusionBValue"),
+        number(header, "TriggerTime") or number(header, "NominalCardiacTriggerDelayTime"),
+        number(header, "AcquisitionNumber"),
+        number(header, "FrameReferenceTime"),
+        header["AcquisitionTime"],
     )
 
 
-def _spacing(get: _Attributes) -> tuple[float, float] | None:
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        numbers = _numbers(get(keyword, "PixelMeasuresSequence"), 2)
-        if numbers and min(numbers) > 0:
-            return numbers[0], numbers[1]
-    aspect = _numbers(get("PixelAspectRatio"), 2)  # vertical, horizontal
+def _spacing(header: Header) -> tuple[float, float] | None:
+    for keyword in SPACINGS:
+        steps = numbers(header, keyword, 2)
+        if steps and min(steps) > 0:
+            return steps[0], steps[1]
+    aspect = numbers(header, "PixelAspectRatio", 2)  # vertical, horizontal
     return (aspect[0], aspect[1]) if aspect and min(aspect) > 0 else None
-
-
-def _first(item: Dataset, keyword: str) -> Dataset:
-    sequence = item.get(keyword)
-    return sequence[0] if sequence else Dataset()
-
-
-def _number(value: Any, default: float) -> float:
-    numbers = _floats(value)
-    return numbers[0] if numbers and math.isfinite(numbers[0]) else default
-
-
-def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
-    numbers = _floats(value)
-    return numbers if len(numbers) == count and all(math.isfinite(number) for number in numbers) else None
-
-
-def _floats(value: Any) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in _many(value))
-    except (ValueError, TypeError, OverflowError):
-        return ()
-
-
-def _many(value: Any) -> list[Any]:
-    if value is None or value == "":
-        return []
-    return [value] if isinstance(value, str | int | float) or not isinstance(value, Iterable) else list(value)
-
-
-def _text(value: Any) -> str:
-    return str(value).strip() if value is not None else ""

@@ -11,17 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan.cohort.arrays import stored
+from medgan.cohort.places import Place, place
 from medgan.dicom.body_parts import folded
-from medgan.dicom.read import Plane, read_planes, values
+from medgan.dicom.read import Plane, read_planes
 from medgan.dicom.series import Stack, sort_planes
 from medgan.errors import Reason, SourceError, StudyRejected, UsageError
 from medgan.recipes import PreprocessRecipe
-from medgan.volume.crop import evenly, inside_square, pad_square
-from medgan.volume.geometry import HEAD_BACK_LEFT, alignment, shown_order, turned
-from medgan.volume.intensity import grey, robust_range, window
-from medgan.volume.resample import resize_depth, resize_padded
+from medgan.stages.gridded import in_hu, on_grid, picture_on_grid
+from medgan.volume.crop import centre_of, cut, evenly, inside_square, pad_square
+from medgan.volume.geometry import Geometry, regridded, reoriented, shape_at, shown_order, turned
+from medgan.volume.intensity import robust_range, window
+from medgan.volume.resample import Shape, Stored
 
 RADIOGRAPHS = {"CR", "DX", "RG"}  # one modality to a cohort: XR
+MIDDLE_OF_BODY = -0.4  # of [-1, 1]: brighter is body, for where its middle lies
+CUBE = 0.1  # by which a voxel may differ from a cube of the wanted size
 MODALITIES = {"XR", "CT", "MR", "PT", "NM", "US", "MG", "IO", "PX", "RF", "XA", "OT", "XC", "ES"}
 
 
@@ -61,7 +65,10 @@ def pictures_of_planes(planes: Iterable[Plane], recipe: PreprocessRecipe) -> Pic
     """The same for planes that were read: possibly no picture at all, every refusal counted."""
     found = sort_planes(planes)
     made = Pictures([], Counter(found.refused), found.corrected)
-    for stack in found.stacks:
+    taken = [stack for stack in found.stacks if stack.phase < recipe.phases]
+    if len(taken) < len(found.stacks):
+        made.corrected["phase_left_out"] = len(found.stacks) - len(taken)
+    for stack in taken:
         try:
             made.pictures.extend(whole(stack, recipe) if recipe.dims == 3 else slices(stack, recipe))
         except StudyRejected as error:
@@ -78,86 +85,81 @@ def film(plane: Plane, recipe: PreprocessRecipe) -> Picture:
     """A single picture, whole, squared with black, its own 0.5-99.5 percentile window. Raises StudyRejected."""
     if recipe.dims == 3:
         raise StudyRejected(Reason.TOO_FEW_SLICES, detail="a single picture where a volume was asked for")
-    picture, padding = _loaded(plane)
-    square = _squared(picture, padding, plane.spacing_mm or (1.0, 1.0), recipe.size, None)
-    return _picture(plane, square[None, None], (plane.instance,), recipe)
+    height, width = _inside(plane.size, plane.spacing_mm or (1.0, 1.0), recipe.size)
+    picture, padding = picture_on_grid(plane, (height, width))
+    return _picture(plane, _squared(picture, padding, recipe, None)[None, None], (plane.instance,), recipe)
 
 
 def slices(stack: Stack, recipe: PreprocessRecipe) -> list[Picture]:
     """Evenly spaced slices of a volume, each turned the way it is shown. Raises StudyRejected."""
     _, down, along = stack.geometry.axes
     order, flips = shown_order(down, along)
-    spacing = tuple(stack.geometry.spacing_mm[1:][axis] for axis in order)
     pictures = []
-    for index in evenly(len(stack.planes), recipe.slices):
+    for index in evenly(len(stack.planes), recipe.slices, recipe.central):
         plane = stack.planes[index]
-        picture, padding = _loaded(plane)
-        square = _squared(
-            turned(picture, order, flips),
-            None if padding is None else turned(padding, order, flips),
-            (spacing[0], spacing[1]),
-            recipe.size,
-            recipe.window_hu if in_hu(plane) else None,
-        )
+        found, outside = picture_on_grid(plane, _inside(plane.size, stack.geometry.spacing_mm[1:], recipe.size))
+        picture = turned(found, order, flips)
+        padding = None if outside is None else turned(outside, order, flips)
+        square = _squared(picture, padding, recipe, recipe.window_hu if in_hu(plane) else None)
         pictures.append(_picture(plane, square[None, None], (plane.instance,), recipe))
     return pictures
 
 
 def whole(stack: Stack, recipe: PreprocessRecipe) -> list[Picture]:
-    """The volume with axes (head, back, left) on depth x size x size, in-plane aspect kept. Raises StudyRejected."""
-    order, flips = alignment(stack.geometry.axes, HEAD_BACK_LEFT)
-    extent = [n * step for n, step in zip(stack.geometry.shape, stack.geometry.spacing_mm, strict=True)]
-    target = (recipe.depth, *inside_square(extent[order[1]], extent[order[2]], recipe.size))
-    wanted = [target[order.index(axis)] for axis in range(3)]
-    pages, outsides = [], []
-    for plane in stack.planes:
-        picture, padding = _loaded(plane)
-        page, outside = resize_padded(picture, padding, wanted[1], wanted[2])
-        pages.append(page)
-        outsides.append(np.zeros(page.shape, bool) if outside is None else outside)
-    voxels, outside = np.stack(pages), np.stack(outsides)
+    """The volume with axes (head, back, left) on depth x size x size. Raises StudyRejected.
+
+    With `spacing_mm` in cubes of it, cut out or padded around the middle of the body; else whole, in-plane aspect kept.
+    """
+    placed, order, flips = reoriented(stack.geometry)
+    shape = shape_at(placed, recipe.spacing_mm) if recipe.spacing_mm else _whole_shape(placed, recipe)
+    wanted = tuple(shape[order.index(axis)] for axis in range(3))
+    voxels, outside = on_grid(stack, wanted, Stored())  # type: ignore[arg-type]
     plane = stack.planes[0]
     low, high = recipe.window_hu if in_hu(plane) else robust_range(voxels, outside)
     bright = window(voxels, low, high)
-    bright[outside] = -1.0
-    grid = turned(resize_depth(bright, wanted[0]), order, flips)
-    image = np.stack([pad_square(page, recipe.size, -1.0) for page in grid])
+    if outside is not None:
+        bright[outside] = -1.0
+    grid = turned(bright, order, flips)
+    if recipe.spacing_mm:
+        _check_cubes(regridded(placed, shape), recipe.spacing_mm)
+        image = cut(grid, centre_of(grid > MIDDLE_OF_BODY), (recipe.depth, recipe.size, recipe.size), -1.0)
+    else:
+        image = np.stack([pad_square(page, recipe.size, -1.0) for page in grid])
     instances = tuple(dict.fromkeys(plane.instance for plane in stack.planes))
     return [_picture(plane, image[None], instances, recipe)]
+
+
+def _whole_shape(placed: Geometry, recipe: PreprocessRecipe) -> Shape:
+    _, height_mm, width_mm = (n * step for n, step in zip(placed.shape, placed.spacing_mm, strict=True))
+    return (recipe.depth, *inside_square(height_mm, width_mm, recipe.size))
+
+
+def _check_cubes(geometry: Geometry, spacing_mm: float) -> None:
+    """Raises StudyRejected where a volume is so thin that its voxels cannot be cubes of that size."""
+    if max(abs(step / spacing_mm - 1) for step in geometry.spacing_mm) > CUBE:
+        raise StudyRejected(Reason.TOO_FEW_SLICES, detail="the volume is thinner than a few voxels of the cohort grid")
+
+
+def _inside(size: tuple[int, int], spacing_mm: tuple[float, ...], side: int) -> tuple[int, int]:
+    return inside_square(size[0] * spacing_mm[0], size[1] * spacing_mm[1], side)
 
 
 def group_name(modality: str, body_part: str, recipe: PreprocessRecipe) -> str:
     return f"{modality}-{body_part}-{recipe.dims}d-{recipe.size}"
 
 
-def _loaded(plane: Plane) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-    """Pixels [H, W] in which more is brighter (in HU for CT), and padding."""
-    if in_hu(plane) and not plane.rescaled:
-        raise StudyRejected(Reason.MISSING_ATTRIBUTE, detail="a CT slice does not say how its values become HU")
-    picture, padding, top = values(plane)
-    if picture.ndim == 3:
-        picture = grey(picture, top)
-    if plane.pixels.photometric == "MONOCHROME1" and not in_hu(plane):
-        picture = -picture
-    return picture, padding
-
-
 def _squared(
     picture: NDArray[np.float32],
     padding: NDArray[np.bool_] | None,
-    spacing_mm: tuple[float, float],
-    size: int,
+    recipe: PreprocessRecipe,
     limits: tuple[float, float] | None,
 ) -> NDArray[np.float32]:
-    """[H, W] as float32 [size, size] in [-1, 1], aspect kept; `limits` None: the picture's own percentiles."""
-    rows, columns = picture.shape
-    height, width = inside_square(rows * spacing_mm[0], columns * spacing_mm[1], size)
-    small, outside = resize_padded(np.ascontiguousarray(picture), padding, height, width)
-    low, high = limits or robust_range(small, outside)
-    bright = window(small, low, high)
-    if outside is not None:
-        bright[outside] = -1.0
-    return pad_square(bright, size, -1.0)
+    """[h, w] as float32 [size, size] in [-1, 1]; `limits` None: the picture's own percentiles."""
+    low, high = limits or robust_range(picture, padding)
+    bright = window(picture, low, high)
+    if padding is not None:
+        bright[padding] = -1.0
+    return pad_square(bright, recipe.size, -1.0)
 
 
 def _picture(plane: Plane, image: NDArray[np.float32], instances: tuple[str, ...], recipe: PreprocessRecipe) -> Picture:
@@ -170,15 +172,16 @@ def _picture(plane: Plane, image: NDArray[np.float32], instances: tuple[str, ...
     return Picture(group_name(modality, part, recipe), stored(image), instances, modality, part, unit)
 
 
-def in_hu(plane: Plane) -> bool:
-    """Whether a plane's rescaled values are Hounsfield units."""
-    return plane.modality == "CT" and not plane.picture
+def new_place(dst: Path | str) -> Place:
+    """Where a result goes, a folder or a prefix in an object store. Raises UsageError where something lies already."""
+    site = place(dst)
+    if site.keys(""):
+        raise UsageError("DST holds something already; name a new place")
+    return site
 
 
-def files_between(src: Path, dst: Path) -> list[Path]:
-    """The files below `src`, in a fixed order, for a result in `dst`. Raises UsageError and SourceError."""
-    if dst.exists() and any(dst.iterdir()):
-        raise UsageError("DST exists and is not empty; name a new folder")
+def files_below(src: Path) -> list[Path]:
+    """The files below a folder, in a fixed order. Raises SourceError."""
     if not src.is_dir():
         raise SourceError("SRC is not a folder; expected one with DICOM files")
     return sorted(file for file in src.rglob("*") if file.is_file() and not file.is_symlink())

@@ -23,13 +23,14 @@ from medgan.errors import CorruptArtefact, SourceError, StudyRejected, UsageErro
 from medgan.home import Home
 from medgan.recipes import PreprocessRecipe
 from medgan.records import Cohort, Quarantined, Sample, Study
-from medgan.stages.onto_grid import Picture, Pictures, counted, files_between, pictures_of, pictures_of_planes
+from medgan.stages.onto_grid import Picture, Pictures, counted, files_below, new_place, pictures_of, pictures_of_planes
 from medgan.stages.rejections import quarantined
 from medgan.volume.crop import inside_square, pad_square
-from medgan.volume.resample import resize, resize_depth
+from medgan.volume.resample import resample
 
-VERSION = 1  # bump when the same study and recipe should give another Sample
+VERSION = 2  # bump when the same study and recipe should give another Sample
 STAGE, ASSEMBLE = "preprocess", "assemble"
+GRID = {"dims", "size", "depth", "spacing_mm", "slices", "central", "phases", "window_hu"}  # what changes a Sample
 SEALERS = 8
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def preprocess_studies(studies: Sequence[Study], recipe: PreprocessRecipe, home:
 
 def sample_key(study: Study, recipe: PreprocessRecipe, home: Home) -> str:
     """Only the fields that change a Sample: another split does not open the pictures again."""
-    grid = recipe.model_dump(mode="json", include={"dims", "size", "depth", "slices", "window_hu"})
+    grid = recipe.model_dump(mode="json", include=GRID)
     return digests.key(STAGE, VERSION, [study.digest], grid=grid, study=study.study_key, key=home.key_fingerprint)
 
 
@@ -134,12 +135,14 @@ def read_packed(path: Path, recipe: PreprocessRecipe, home: Home) -> tuple[Cohor
     raise UsageError("no cohort there; expected a packed Zarr cohort (a folder) or an npz file")
 
 
-def preprocess_folder(src: Path, dst: Path, recipe: PreprocessRecipe) -> dict[str, Any]:
-    """A folder of DICOM to `dst/GROUP.zarr` and report.json, without a home. Raises UsageError and SourceError.
+def preprocess_folder(src: Path, dst: Path | str, recipe: PreprocessRecipe) -> dict[str, Any]:
+    """A folder of DICOM to `dst/GROUP.zarr` and report.json, without a home; `dst` may be in an object store.
+
+    Raises UsageError and SourceError.
 
     Patients are numbered in the order of their study UIDs: the keys in the result say nothing about them.
     """
-    files = files_between(src, dst)
+    files, site = files_below(src), new_place(dst)
     planes, refused = read_planes(files)
     rows: dict[str, list[tuple[str, Picture]]] = defaultdict(list)
     corrected: Counter[str] = Counter()
@@ -151,7 +154,6 @@ def preprocess_folder(src: Path, dst: Path, recipe: PreprocessRecipe) -> dict[st
             rows[picture.group].append((key, picture))
     if not rows:
         raise SourceError(f"no usable picture in {len(files)} files; {counted(refused) or 'nothing was found'}")
-    dst.mkdir(parents=True, exist_ok=True)
     for group, some in rows.items():
         first = some[0][1]
         cohort = assemble(
@@ -161,7 +163,7 @@ def preprocess_folder(src: Path, dst: Path, recipe: PreprocessRecipe) -> dict[st
             side=lambda one: side(b"", one, recipe.split),
             attributes=attributes(group, first.modality, first.body_part, first.unit, recipe),
         )
-        write_cohort(dst / f"{group}.zarr", cohort, shard=recipe.shard)
+        write_cohort(site.at(f"{group}.zarr"), cohort, shard=recipe.shard)
     report = {
         "files": len(files),
         "planes": len(planes),
@@ -169,7 +171,7 @@ def preprocess_folder(src: Path, dst: Path, recipe: PreprocessRecipe) -> dict[st
         "refused": {reason.value: count for reason, count in sorted(refused.items())},
         "corrected": dict(sorted(corrected.items())),
     }
-    (dst / "report.json").write_bytes(digests.canonical(report))
+    site.put("report.json", digests.canonical(report))
     return report
 
 
@@ -344,7 +346,7 @@ def _regridded(image: np.ndarray[Any, Any], recipe: PreprocessRecipe) -> np.ndar
     """[1, D, H, W] stored integers, on the recipe's grid, aspect kept; a single slice stays one."""
     depth = recipe.depth if image.shape[1] > 1 else 1
     height, width = inside_square(image.shape[2], image.shape[3], recipe.size)
-    grid = resize_depth(resize(image[0].astype(np.float32), height, width), depth)
+    grid = resample(image[0], image.shape[1:], (depth, height, width))
     squares = np.stack([pad_square(page, recipe.size, 0.0) for page in grid])
     return np.rint(squares)[None].astype(image.dtype)
 
@@ -353,10 +355,10 @@ def _by_study(planes: Sequence[Plane]) -> list[tuple[str, list[Plane]]]:
     """Planes of each study with the number of its patient as 32 hex digits."""
     studies: dict[str, list[Plane]] = defaultdict(list)
     for plane in planes:
-        studies[str(plane.pixels.header.get("StudyInstanceUID", ""))].append(plane)
+        studies[plane.study].append(plane)
     numbers: dict[str, int] = {}
     numbered = []
     for uid in sorted(studies):
-        patient = str(studies[uid][0].pixels.header.get("PatientID", "") or uid)
+        patient = studies[uid][0].patient or uid
         numbered.append((f"{numbers.setdefault(patient, len(numbers) + 1):032x}", studies[uid]))
     return numbered

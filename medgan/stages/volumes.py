@@ -1,7 +1,8 @@
-"""A folder of DICOM series as Zarr volumes with one spacing: no home, no cohort, numbers in the modality's unit."""
+"""A folder of DICOM series as OME-Zarr volumes of one spacing: no home, no cohort."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,38 +10,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medgan import digest as digests
-from medgan.cohort.arrays import write_volume
+from medgan import parallel
+from medgan.cohort.places import Place, place
+from medgan.cohort.volumes import write_volume
 from medgan.dicom.body_parts import folded
-from medgan.dicom.read import read_planes, values
+from medgan.dicom.read import read_planes
 from medgan.dicom.series import Stack, sort_planes
-from medgan.errors import SourceError, StudyRejected
-from medgan.stages.onto_grid import counted, files_between, in_hu
-from medgan.volume.geometry import Volume, reoriented
-from medgan.volume.intensity import grey
-from medgan.volume.resample import resample, shape_at
+from medgan.errors import Reason, SourceError, StudyRejected
+from medgan.stages.gridded import in_hu, on_grid
+from medgan.stages.onto_grid import counted, files_below, new_place
+from medgan.volume.geometry import regridded, reoriented, shape_at, turned
+from medgan.volume.intensity import robust_range
+from medgan.volume.resample import Stored
 
 AIR_HU = -1024.0
+WHOLE = np.iinfo(np.int16).max
+FEWEST_GREYS = 255  # a range that whole numbers of the unit show well enough
 
 
-def preprocess_volumes(src: Path, dst: Path, *, spacing_mm: float) -> dict[str, Any]:
-    """Every series that is a volume to `dst/NNNN.zarr`, axes (head, back, left), voxels cubes of `spacing_mm`.
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Cubes of `spacing_mm`. With `window` (HU; other modalities: their percentiles) uint8, else int16 of the unit."""
 
-    Values are int16, in HU for CT; what is padding holds air, or the lowest value. Raises UsageError and SourceError.
+    spacing_mm: float
+    window: tuple[float, float] | None = None
+
+
+def preprocess_volumes(src: Path, dst: Path | str, grid: Grid) -> dict[str, Any]:
+    """Every series that is a volume to `dst/NNNN.ome.zarr`, axes (head, back, left); each phase is a volume.
+
+    `dst` may be in an object store. What is padding holds air, or the lowest value. Raises UsageError and SourceError.
     """
-    files = files_between(src, dst)
+    files, site = files_below(src), new_place(dst)
     planes, refused = read_planes(files)
     found = sort_planes(planes)
     refused.update(found.refused)
-    dst.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    for stack in found.stacks:
-        try:
-            volume = read_volume(stack)
-        except StudyRejected as error:
-            refused[error.reason] += 1
-            continue
-        there = reoriented(volume)
-        rows.append(_write(dst / f"{len(rows):04d}.zarr", resample(there, shape_at(there.geometry, spacing_mm)), stack))
+    numbered = [(f"{number:04d}.ome.zarr", stack) for number, stack in enumerate(found.stacks)]
+    made = parallel.over(numbered, _outcome, dst, grid)
+    rows = [row for row in made if not isinstance(row, Reason)]
+    refused.update(row for row in made if isinstance(row, Reason))
     if not rows:
         raise SourceError(
             f"no volume in {len(files)} files; {len(found.films)} films, refused: {counted(refused) or 'none'}"
@@ -52,45 +60,67 @@ def preprocess_volumes(src: Path, dst: Path, *, spacing_mm: float) -> dict[str, 
         "refused": {reason.value: count for reason, count in sorted(refused.items())},
         "corrected": dict(sorted(found.corrected.items())),
     }
-    (dst / "report.json").write_bytes(digests.canonical(report))
+    site.put("report.json", digests.canonical(report))
     return report
 
 
-def read_volume(stack: Stack) -> Volume:
-    """The voxels of a stack, rescaled slice by slice, and its padding. Raises StudyRejected."""
-    voxels = np.empty(stack.geometry.shape, np.float32)
-    padding: NDArray[np.bool_] | None = None
-    for index, plane in enumerate(stack.planes):
-        page, outside, top = values(plane)
-        voxels[index] = grey(page, top) if page.ndim == 3 else page
-        if outside is not None:
-            padding = np.zeros(voxels.shape, bool) if padding is None else padding
-            padding[index] = outside
-    return Volume(voxels, stack.geometry, padding)
+def _outcome(numbered: tuple[str, Stack], dst: Path | str, grid: Grid) -> dict[str, Any] | Reason:
+    name, stack = numbered
+    try:
+        return {"file": name, **write_stack(stack, place(dst).at(name), grid)}
+    except StudyRejected as error:
+        return error.reason
 
 
-def _write(path: Path, volume: Volume, stack: Stack) -> dict[str, Any]:
-    plane = stack.planes[0]
-    modality = plane.modality if plane.modality.isalpha() and len(plane.modality) == 2 else "OT"
-    voxels = volume.voxels
-    if volume.padding is not None:
-        inside = voxels[~volume.padding]
-        fill = AIR_HU if in_hu(plane) or not inside.size else float(inside.min())
-        voxels = np.where(volume.padding, np.float32(fill), voxels)
-    limits = np.iinfo(np.int16)
-    # a scale other than 1 only where the numbers do not fit: HU stay whole HU
-    peak = float(np.abs(voxels).max())
-    scale = 1.0 if in_hu(plane) or 255 <= peak <= limits.max else max(peak, 1e-30) / limits.max
+def write_stack(stack: Stack, where: Path | str | Place, grid: Grid) -> dict[str, Any]:
+    """Write one volume; its shape, modality and spacing. Raises StudyRejected and UsageError."""
+    placed, order, flips = reoriented(stack.geometry)
+    shape = shape_at(placed, grid.spacing_mm)
+    wanted = tuple(shape[order.index(axis)] for axis in range(3))
+    voxels, numbers = _numbers(stack, wanted, grid.window)  # type: ignore[arg-type]
+    there, plane = regridded(placed, shape), stack.planes[0]
     about = {
-        "schema": 1,
-        "modality": modality,
+        "schema": 2,
+        "modality": plane.modality if plane.modality.isalpha() and len(plane.modality) == 2 else "OT",
         "body_part": folded(plane.body_part),
-        "values": "HU" if in_hu(plane) else "relative",
-        "scale": scale,
-        "offset": 0.0,
+        "values": "HU" if in_hu(plane) else plane.unit or "relative",
+        **numbers,
         "axes": ["head", "back", "left"],
-        "spacing_mm": [round(step, 6) for step in volume.geometry.spacing_mm],
-        "affine_lps": np.round(volume.geometry.affine, 6).tolist(),
+        "spacing_mm": [round(step, 6) for step in there.spacing_mm],
+        "affine_lps": np.round(there.affine, 6).tolist(),
     }
-    write_volume(path, np.rint(np.clip(voxels / scale, limits.min, limits.max)).astype(np.int16), about)
-    return {"file": path.name, "shape": list(voxels.shape), **{k: about[k] for k in ("modality", "spacing_mm")}}
+    write_volume(where, np.ascontiguousarray(turned(voxels, order, flips)), about)
+    return {"shape": list(shape), **{key: about[key] for key in ("modality", "spacing_mm")}}
+
+
+def _numbers(
+    stack: Stack, shape: tuple[int, int, int], window: tuple[float, float] | None
+) -> tuple[NDArray[Any], dict[str, float]]:
+    """Stored voxels along the stack's own axes, and what they mean: value = stored * scale + offset."""
+    plane = stack.planes[0]
+    if in_hu(plane):
+        stored = _windowed(*window) if window else Stored("int16", fill=AIR_HU)
+        return on_grid(stack, shape, stored)[0], _meaning(stored)
+    values, outside = on_grid(stack, shape, Stored())
+    inside = values if outside is None else values[~outside]
+    lowest = float(inside.min()) if inside.size else 0.0
+    if outside is not None:
+        values = np.where(outside, np.float32(lowest), values)
+    stored = _windowed(*robust_range(values, outside)) if window else _whole(float(np.abs(values).max(initial=0.0)))
+    limits = np.iinfo(stored.dtype)
+    numbers = np.rint(np.clip(values * stored.scale + stored.offset, limits.min, limits.max)).astype(stored.dtype)
+    return numbers, _meaning(stored)
+
+
+def _windowed(low: float, high: float) -> Stored:
+    scale = 255 / (high - low)
+    return Stored("uint8", scale, -low * scale, fill=low)
+
+
+def _whole(peak: float) -> Stored:
+    """A scale other than 1 only where whole numbers of the unit do not fit, or say too little."""
+    return Stored("int16", 1.0 if FEWEST_GREYS <= peak <= WHOLE else WHOLE / max(peak, 1e-30))
+
+
+def _meaning(stored: Stored) -> dict[str, float]:
+    return {"scale": 1 / stored.scale, "offset": -stored.offset / stored.scale}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-
-CENTRAL = 0.6  # share of a volume, along its normal, from which single slices are taken
 
 
 def inside_square(height_mm: float, width_mm: float, size: int) -> tuple[int, int]:
@@ -25,7 +25,34 @@ def pad_square(picture: NDArray[np.float32], size: int, fill: float) -> NDArray[
     return square
 
 
-def evenly(count: int, wanted: int, share: float = CENTRAL) -> list[int]:
+def centre_of(body: NDArray[np.bool_]) -> tuple[int, ...]:
+    """The voxel in the middle of what is body in [D, H, W]: its centre of mass; of the grid where there is none."""
+    counts = [
+        np.count_nonzero(body, axis=tuple(other for other in range(body.ndim) if other != axis))
+        for axis in range(body.ndim)
+    ]
+    return tuple(
+        round(float(np.average(np.arange(n), weights=count))) if count.any() else n // 2
+        for n, count in zip(body.shape, counts, strict=True)
+    )
+
+
+def cut(array: NDArray[Any], centre: tuple[int, ...], shape: tuple[int, ...], fill: float) -> NDArray[Any]:
+    """The block of `shape` around a voxel, which comes to lie at its middle; `fill` where the array ends.
+
+    Where an array is longer than the block, the block stays inside it.
+    """
+    block = np.full(shape, fill, array.dtype)
+    there, here = [], []
+    for n, wanted, middle in zip(array.shape, shape, centre, strict=True):
+        start = min(max(0, middle - wanted // 2), n - wanted) if n > wanted else -((wanted - n) // 2)
+        there.append(slice(max(0, start), min(n, start + wanted)))
+        here.append(slice(there[-1].start - start, there[-1].stop - start))
+    block[tuple(here)] = array[tuple(there)]
+    return block
+
+
+def evenly(count: int, wanted: int, share: float) -> list[int]:
     """At most `wanted` different indices out of `count`, spread over the central `share`."""
     start = (1 - share) / 2
     return sorted({min(count - 1, int(count * (start + share * (i + 0.5) / wanted))) for i in range(wanted)})

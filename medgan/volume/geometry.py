@@ -1,4 +1,4 @@
-"""Where a volume lies in the patient, and the volume itself.
+"""Where a volume lies in the patient.
 
 Positions are DICOM's: millimetres, x to the patient's left, y to the back, z to the head (LPS).
 """
@@ -56,15 +56,6 @@ class Geometry:
         return matrix
 
 
-@dataclass(frozen=True, slots=True)
-class Volume:
-    """Voxels float32 [D, H, W] in the modality's unit, their geometry, and what is padding (or None)."""
-
-    voxels: NDArray[np.float32]
-    geometry: Geometry
-    padding: NDArray[np.bool_] | None = None
-
-
 def unit(vector: Any) -> Vector:
     """A vector of length 1. Raises StudyRejected (no_position) for a null or infinite one."""
     length = float(np.linalg.norm(vector))
@@ -118,9 +109,10 @@ def shown_order(down: Vector, along: Vector) -> tuple[tuple[int, ...], tuple[boo
     return alignment((down, along), SHOWN[plane])
 
 
-def reoriented(volume: Volume) -> Volume:
-    """The same voxels with axes nearest to (head, back, left), so that volumes of one cohort agree."""
-    geometry = volume.geometry
+def reoriented(geometry: Geometry) -> tuple[Geometry, tuple[int, ...], tuple[bool, ...]]:
+    """The same voxels with axes nearest to (head, back, left), so that volumes of one cohort agree; and how an array
+    is `turned` to it.
+    """
     order, flips = alignment(geometry.axes, HEAD_BACK_LEFT)
     origin = np.array(geometry.origin_mm)
     for axis, flip in zip(order, flips, strict=True):
@@ -133,5 +125,22 @@ def reoriented(volume: Volume) -> Volume:
         origin_mm=tuple(float(c) for c in origin),  # type: ignore[arg-type]
         axes=tuple(axes),  # type: ignore[arg-type]
     )
-    padding = None if volume.padding is None else turned(volume.padding, order, flips)
-    return Volume(turned(volume.voxels, order, flips), placed, padding)
+    return placed, order, flips
+
+
+def regridded(geometry: Geometry, shape: tuple[int, int, int]) -> Geometry:
+    """The grid of `shape` over the same extent: spacing and origin follow."""
+    spacing = [old * n / m for old, n, m in zip(geometry.spacing_mm, geometry.shape, shape, strict=True)]
+    origin = np.array(geometry.origin_mm)
+    for axis, old, new in zip(geometry.axes, geometry.spacing_mm, spacing, strict=True):
+        origin = origin + np.array(axis) * (new - old) / 2
+    x, y, z = (float(c) for c in origin)
+    return Geometry(shape, (spacing[0], spacing[1], spacing[2]), (x, y, z), geometry.axes)
+
+
+def shape_at(geometry: Geometry, spacing_mm: float) -> tuple[int, int, int]:
+    """How many voxels of `spacing_mm` come nearest to the extent of `geometry`."""
+    depth, height, width = (
+        max(1, round(n * step / spacing_mm)) for n, step in zip(geometry.shape, geometry.spacing_mm, strict=True)
+    )
+    return depth, height, width

@@ -13,7 +13,7 @@ def test_a_folder_becomes_volumes_of_one_spacing(tmp_path: Path) -> None:
     words = ("preprocess", tmp_path / "phantom" / "images", tmp_path / "out", "--spacing-mm", "4", "--json")
     done = medgan(*words, home=tmp_path / "home")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["volumes"] and (tmp_path / "out" / "0000.zarr").is_dir()
+    assert json.loads(done.stdout)["volumes"] and (tmp_path / "out" / "0000.ome.zarr").is_dir()
 
 
 def test_a_spacing_without_folders_is_wrong_usage(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ import pytest
 from dicom_series import ct_slice, film, sorted_series, uid, write
 from pydicom.dataset import Dataset
 
-from medgan.dicom.read import read_planes, values
-from medgan.dicom.series import sort_planes
+from medgan.dicom.phases import DIVIDING
+from medgan.dicom.read import planes_of, read_planes, values
+from medgan.dicom.series import Stack, sort_planes
 from medgan.errors import Reason
 
 
@@ -57,8 +58,9 @@ SPOILT = {
     "a slice has another spacing": (changed(7, PixelSpacing=[1.1, 1.1]), Reason.MIXED_SPACING),
     "a slice has no position": (changed(7, ImagePositionPatient=None), Reason.NO_POSITION),
     "a localizer is among them": (changed(7, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), Reason.LOCALIZER),
-    "the gantry was tilted": (
-        all_changed(lambda i: {"ImagePositionPatient": [0, 0.7 * i, 2.0 * i]}),
+    "slices drift steeply": (all_changed(lambda i: {"ImagePositionPatient": [0, 2.1 * i, 2.0 * i]}), Reason.SHEARED),
+    "slices drift on a curve": (
+        all_changed(lambda i: {"ImagePositionPatient": [0, 0.05 * i * i, 2.0 * i]}),
         Reason.SHEARED,
     ),
     "a tilt is declared but not shown": (all_changed(lambda _: {"GantryDetectorTilt": 12.0}), Reason.SHEARED),
@@ -106,18 +108,106 @@ PHASES = {
 }
 
 
+def inside(stack: Stack) -> list[float]:
+    return [float(values(plane)[0][5, 5]) for plane in stack.planes]
+
+
 @pytest.mark.parametrize("name", PHASES)
-def test_of_two_phases_the_first_is_taken_and_it_is_counted(tmp_path: Path, name: str) -> None:
+def test_each_of_two_phases_is_a_volume_in_the_order_of_what_tells_them_apart(tmp_path: Path, name: str) -> None:
     first = [ct_slice(i, **dict.fromkeys(PHASES[name], 1)) for i in range(8)]
-    found = sorted_series(tmp_path, first + [later(i, **PHASES[name]) for i in range(8)])
-    (stack,) = found.stacks
-    assert [values(plane)[0][5, 5] for plane in stack.planes] == [10.0 * i for i in range(8)]
-    assert found.corrected == {"multi_phase_split": 1}
+    found = sorted_series(tmp_path, [later(i, **PHASES[name]) for i in range(8)] + first)
+    assert [inside(stack) for stack in found.stacks] == [
+        [10.0 * i for i in range(8)],
+        [76.0 + 10.0 * i for i in range(8)],
+    ]
+    assert [(stack.series, stack.phase) for stack in found.stacks] == [("1.2.3.1", 0), ("1.2.3.1", 1)]
+    assert found.corrected == {"multi_phase_split": 1} and not found.refused
 
 
 def test_phases_that_only_instance_numbers_tell_apart_are_split_by_passes(tmp_path: Path) -> None:
-    found = sorted_series(tmp_path, block() + [later(i, InstanceNumber=9 + i) for i in range(8)])
-    assert [values(plane)[0][5, 5] for plane in found.stacks[0].planes] == [10.0 * i for i in range(8)]
+    found = sorted_series(tmp_path, [later(i, InstanceNumber=9 + i) for i in range(8)] + block())
+    assert [inside(stack)[0] for stack in found.stacks] == [0.0, 76.0]
+
+
+def test_a_phase_that_is_no_volume_is_refused_and_the_others_stay(tmp_path: Path) -> None:
+    spoilt = [later(i, EchoTime=80.0) for i in (0, 1, 2, 4, 5)]
+    third = [ct_slice(i, EchoTime=90.0, SOPInstanceUID=uid("third", i), RescaleIntercept=0) for i in range(8)]
+    found = sorted_series(tmp_path, block(EchoTime=10.0) + spoilt + third)
+    assert [(stack.phase, len(stack.planes)) for stack in found.stacks] == [(0, 8), (1, 8)]
+    assert found.refused == {Reason.MISSING_SLICE: 1}
+
+
+def test_a_pass_that_repeats_the_pixels_of_another_is_dropped(tmp_path: Path) -> None:
+    again = [ct_slice(i, SOPInstanceUID=uid("again", i), InstanceNumber=9 + i) for i in range(8)]
+    found = sorted_series(tmp_path, block() + again)
+    assert len(found.stacks) == 1 and found.corrected == {"duplicate_dropped": 8}
+
+
+def test_equal_pixels_of_unequal_slope_are_no_copies(tmp_path: Path) -> None:
+    again = [ct_slice(i, SOPInstanceUID=uid("again", i), InstanceNumber=9 + i, RescaleSlope=2) for i in range(8)]
+    found = sorted_series(tmp_path, block() + again)
+    assert len(found.stacks) == 2 and found.corrected == {"multi_phase_split": 1}
+
+
+def test_an_attribute_that_varies_with_the_slice_divides_nothing(tmp_path: Path) -> None:
+    slices = [ct_slice(i, InversionTime=100.0 + i, AcquisitionNumber=i) for i in range(8)]
+    (stack,) = sorted_series(tmp_path, slices).stacks
+    assert len(stack.planes) == 8
+
+
+DIVIDING_ATTRIBUTES = {
+    "TemporalPositionIdentifier": 7,
+    "EchoTime": 7.5,
+    "EchoNumbers": 3,
+    "InversionTime": 900.0,
+    "DiffusionBValue": 700.0,
+}
+PERHAPS_OF_THE_SLICE = {"TriggerTime": 40.0, "AcquisitionNumber": 3, "FrameReferenceTime": 9.0, "AcquisitionTime": "1"}
+
+
+def test_what_divides_planes_comes_first_in_what_they_say_of_their_phase(tmp_path: Path) -> None:
+    def changed_by(number: int, **more: object) -> list[int]:
+        plane, plain = (planes_of(write(tmp_path / f"{number}", [ct_slice(0, **some)])[0])[0] for some in (more, {}))
+        return [c for c, (a, b) in enumerate(zip(plane.phase, plain.phase, strict=True)) if a != b]
+
+    for number, (name, value) in enumerate({**DIVIDING_ATTRIBUTES, **PERHAPS_OF_THE_SLICE}.items()):
+        (column,) = changed_by(number, **{name: value})
+        assert (column < DIVIDING) == (name in DIVIDING_ATTRIBUTES), name
+
+
+def test_a_tilt_becomes_an_upright_grid_and_the_shift_of_each_slice(tmp_path: Path) -> None:
+    found = sorted_series(tmp_path, [ct_slice(i, ImagePositionPatient=[0.3 * i, 0.7 * i, 2.0 * i]) for i in range(8)])
+    (stack,) = found.stacks
+    assert stack.shear == pytest.approx((0.7, 0.3)) and stack.geometry.spacing_mm == (2.0, 1.0, 1.0)
+    assert stack.geometry.axes == ((0, 0, 1), (0, 1, 0), (1, 0, 0)) and found.corrected == {"tilt_removed": 1}
+
+
+def test_rows_and_columns_keep_their_own_spacing(tmp_path: Path) -> None:
+    (stack,) = sorted_series(tmp_path, block(PixelSpacing=[0.8, 0.5])).stacks
+    assert np.allclose(stack.geometry.affine @ [0, 1, 0, 1], [0, 0.8, 0, 1])
+    assert np.allclose(stack.geometry.affine @ [0, 0, 1, 1], [0.5, 0, 0, 1])
+
+
+def test_small_differences_of_steps_must_not_add_up(tmp_path: Path) -> None:
+    heights = np.cumsum([0.0] + [2.0] * 20 + [2.018] * 20)
+    found = sorted_series(tmp_path, [ct_slice(i, ImagePositionPatient=[0, 0, float(z)]) for i, z in enumerate(heights)])
+    assert found.refused == {Reason.UNEVEN_STEP: 1} and not found.stacks
+
+
+def test_the_step_may_change_once_where_both_parts_are_volumes(tmp_path: Path) -> None:
+    heights = [0.0, 2, 4, 6, 7, 11, 15]
+    found = sorted_series(tmp_path, [ct_slice(i, ImagePositionPatient=[0, 0, z]) for i, z in enumerate(heights)])
+    assert [(len(s.planes), s.geometry.spacing_mm[0], s.geometry.origin_mm[2]) for s in found.stacks] == [
+        (4, 2.0, 0.0),
+        (3, 4.0, 7.0),
+    ]
+    assert found.corrected == {"uneven_step_split": 1}
+
+
+def test_two_copies_of_a_radiograph_are_one_and_another_of_its_name_is_kept(tmp_path: Path) -> None:
+    picture = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    found = sorted_series(tmp_path, [film("a", picture), film("a", picture), film("a", picture[::-1])])
+    assert len(found.films) == 2 and found.corrected == {"duplicate_dropped": 1}
 
 
 def test_phases_that_nothing_tells_apart_are_refused(tmp_path: Path) -> None:

@@ -293,7 +293,7 @@ def test_a_folder_of_dicom_becomes_a_packed_cohort_without_a_home(tmp_path: Path
     read = read_cohort(tmp_path / "dst" / "XR-CHEST-2d-16.zarr")
     assert len(set(read.patient_key.tolist())) == 2
     assert not any(b"Doe" in data or b"Roe" in data for data in everything(tmp_path / "dst").values())
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="holds something already"):
         preprocess_folder(tmp_path / "src", tmp_path / "dst", RECIPE)
 
 

@@ -2,24 +2,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
 from dicom_series import ct_slice, film, write
 
+from medgan.cohort.volumes import read_volume
 from medgan.errors import SourceError
-from medgan.stages.volumes import preprocess_volumes
+from medgan.stages.volumes import Grid, preprocess_volumes
 
 
 def test_a_series_becomes_a_volume_of_cubes_in_hu(tmp_path: Path) -> None:
     feet_first = [ct_slice(i, ImagePositionPatient=[0, 0, -2.0 * i], PixelSpacing=[0.5, 0.5]) for i in range(10)]
     write(tmp_path / "src", [*feet_first, film("f", np.eye(8, dtype=np.uint8))])
-    report = preprocess_volumes(tmp_path / "src", tmp_path / "dst", spacing_mm=1.0)
+    report = preprocess_volumes(tmp_path / "src", tmp_path / "dst", Grid(1.0))
     assert report["films"] == 1 and not report["refused"]
-    array = zarr.open_array(tmp_path / "dst" / "0000.zarr", mode="r")
+    array, about = read_volume(tmp_path / "dst" / "0000.ome.zarr")
     assert array.shape == (20, 8, 8) and array.dtype == np.int16
-    assert array.attrs["spacing_mm"] == [1.0, 1.0, 1.0] and array.attrs["values"] == "HU"
+    assert about["spacing_mm"] == [1.0, 1.0, 1.0] and about["values"] == "HU"
     column = array[:, 4, 4]
     assert column[0] == 90 and column[-1] == 0 and (np.diff(column) <= 0).all()
-    assert np.array(array.attrs["affine_lps"])[2, 3] == -18.5
+    assert np.array(about["affine_lps"])[2, 3] == -18.5
 
 
 def test_padding_holds_air_and_does_not_bleed(tmp_path: Path) -> None:
@@ -31,12 +31,50 @@ def test_padding_holds_air_and_does_not_bleed(tmp_path: Path) -> None:
         one.add_new("PixelPaddingValue", "SS", -2000)
         slices.append(one)
     write(tmp_path / "src", slices)
-    preprocess_volumes(tmp_path / "src", tmp_path / "dst", spacing_mm=2.0)
-    array = zarr.open_array(tmp_path / "dst" / "0000.zarr", mode="r")
+    preprocess_volumes(tmp_path / "src", tmp_path / "dst", Grid(2.0))
+    array, _ = read_volume(tmp_path / "dst" / "0000.ome.zarr")
     assert set(np.unique(array[:])) == {-1024, 0}
 
 
 def test_a_folder_without_a_volume_is_an_error(tmp_path: Path) -> None:
     write(tmp_path / "src", [film("f", np.eye(8, dtype=np.uint8))])
     with pytest.raises(SourceError, match="no volume in 1 files; 1 films, refused: none"):
-        preprocess_volumes(tmp_path / "src", tmp_path / "dst", spacing_mm=1.0)
+        preprocess_volumes(tmp_path / "src", tmp_path / "dst", Grid(1.0))
+
+
+def test_a_window_makes_bytes_whose_meaning_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "src", [ct_slice(i) for i in range(8)])
+    preprocess_volumes(tmp_path / "src", tmp_path / "dst", Grid(2.0, (0.0, 100.0)))
+    array, about = read_volume(tmp_path / "dst" / "0000.ome.zarr")
+    assert array.dtype == np.uint8
+    there = array[:, 4, 4] * about["scale"] + about["offset"]
+    assert np.abs(there - np.arange(0, 80, 10)).max() <= 100 / 255
+
+
+def test_a_tilted_gantry_becomes_upright(tmp_path: Path) -> None:
+    """A column of metal along the patient's z stays where it is, though every slice is shifted against the last."""
+    slices = []
+    for i in range(12):
+        pixels = np.full((32, 32), 1024, "<u2")
+        pixels[4 + i : 8 + i, 10:20] = 2024  # at y = 4 to 8 mm once the slice's own shift of -i mm is added
+        slices.append(ct_slice(i, side=32, ImagePositionPatient=[0.0, -1.0 * i, 2.0 * i], PixelData=pixels.tobytes()))
+    write(tmp_path / "src", slices)
+    report = preprocess_volumes(tmp_path / "src", tmp_path / "dst", Grid(1.0))
+    assert report["corrected"] == {"tilt_removed": 1}
+    array, about = read_volume(tmp_path / "dst" / "0000.ome.zarr")
+    bright = np.argwhere(array > 500)
+    y_mm = bright[:, 1] + np.array(about["affine_lps"])[1, 3]
+    assert y_mm.min() == 4 and y_mm.max() == 7
+
+
+def test_each_phase_is_a_volume(tmp_path: Path) -> None:
+    both = [
+        ct_slice(i, SOPInstanceUID=f"1.2.{phase}.{i}", AcquisitionNumber=phase, RescaleIntercept=-1024 + 100 * phase)
+        for i in range(5)
+        for phase in (1, 2)
+    ]
+    write(tmp_path / "src", both)
+    report = preprocess_volumes(tmp_path / "src", tmp_path / "dst", Grid(2.0))
+    assert len(report["volumes"]) == 2 and report["corrected"] == {"multi_phase_split": 1}
+    first, second = (read_volume(tmp_path / "dst" / f"{n:04d}.ome.zarr")[0] for n in range(2))
+    assert (second - first == 100).all()

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medgan.errors import StudyRejected
-from medgan.volume.geometry import Geometry, Volume, plane_axes, reoriented, shown_order, turned
+from medgan.volume.geometry import Geometry, plane_axes, regridded, reoriented, shape_at, shown_order, turned
 
 AXES = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 
@@ -35,13 +35,26 @@ def test_a_geometry_that_places_no_voxel_is_refused(wrong: dict[str, object]) ->
 def test_reorienting_moves_no_voxel(order: list[int], flips: tuple[bool, ...]) -> None:
     axes = tuple(tuple(-c if flips[i] else c for c in AXES[i]) for i in order)
     there = geometry(shape=(4, 5, 6), axes=axes)
-    volume = Volume(np.arange(120, dtype=np.float32).reshape(4, 5, 6), there)
-    turned_volume = reoriented(volume)
-    assert turned_volume.geometry.axes == AXES
-    for index in np.ndindex(*turned_volume.geometry.shape):
-        place = turned_volume.geometry.affine @ [*index, 1]
-        back = np.rint(np.linalg.inv(there.affine) @ place).astype(int)[:3]
-        assert turned_volume.voxels[index] == volume.voxels[tuple(back)]
+    voxels = np.arange(120).reshape(4, 5, 6)
+    placed, *how = reoriented(there)
+    moved = turned(voxels, *how)
+    assert placed.axes == AXES and placed.shape == moved.shape
+    for index in np.ndindex(*placed.shape):
+        back = np.rint(np.linalg.inv(there.affine) @ placed.affine @ [*index, 1]).astype(int)[:3]
+        assert moved[index] == voxels[tuple(back)]
+
+
+@given(st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(1, 30)))
+def test_another_grid_covers_the_same_extent(shape: tuple[int, int, int]) -> None:
+    there = geometry()
+    other = regridded(there, shape)
+    for index in ((-0.5, -0.5, -0.5), (3.5, -0.5, 5.5)):
+        scaled = [(i + 0.5) * m / n - 0.5 for i, n, m in zip(index, there.shape, shape, strict=True)]
+        assert np.allclose(there.affine @ [*index, 1], other.affine @ [*scaled, 1], atol=1e-9)
+
+
+def test_cubes_come_nearest_to_the_extent() -> None:
+    assert shape_at(geometry(), 1.0) == (12, 10, 6) and shape_at(geometry(), 100.0) == (1, 1, 1)
 
 
 SHOWN = {

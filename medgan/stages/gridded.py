@@ -1,0 +1,66 @@
+"""The planes of a series, decoded one after the other, onto another grid: what single pictures and volumes share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medgan.dicom.pixels import PALETTE, padding_of, stored_values
+from medgan.dicom.read import Plane, values
+from medgan.dicom.series import Stack
+from medgan.errors import Reason, StudyRejected
+from medgan.volume.intensity import grey
+from medgan.volume.resample import Regrid, Shape, Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A decoded plane: value = raw * slope + intercept, raw [H, W]; and what of it is padding, or None."""
+
+    raw: NDArray[Any]
+    slope: float
+    intercept: float
+    outside: NDArray[np.bool_] | None
+
+
+def on_grid(stack: Stack, shape: Shape, stored: Stored) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """A whole stack on a grid of `shape` along its own axes, tilt taken out; what is padding. Raises StudyRejected."""
+    grid = Regrid(stack.geometry.shape, shape, stored)
+    _, down_mm, along_mm = stack.geometry.spacing_mm
+    for number, plane in enumerate(stack.planes):
+        found = decoded(plane)
+        slip = (number * stack.shear[0] / down_mm, number * stack.shear[1] / along_mm)
+        grid.add(found.raw, slope=found.slope, intercept=found.intercept, outside=found.outside, slip=slip)
+    return grid.finished()
+
+
+def picture_on_grid(plane: Plane, size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+    """One plane on [h, w] pixels, float32; and what is padding. Raises StudyRejected."""
+    found = decoded(plane)
+    grid = Regrid((1, *found.raw.shape), (1, *size), Stored())
+    grid.add(found.raw, slope=found.slope, intercept=found.intercept, outside=found.outside)
+    picture, outside = grid.finished()
+    return picture[0], None if outside is None else outside[0]
+
+
+def decoded(plane: Plane) -> Linear:
+    """Pixels in which more is brighter (in HU for CT). Raises StudyRejected."""
+    if in_hu(plane) and not plane.rescaled:
+        raise StudyRejected(Reason.MISSING_ATTRIBUTE, detail="a CT slice does not say how its values become HU")
+    if plane.pixels.samples > 1 or plane.pixels.photometric == PALETTE or plane.pixels.lut:
+        picture, outside, top = values(plane)
+        found = Linear(grey(picture, top) if picture.ndim == 3 else picture, 1.0, 0.0, outside)
+    else:
+        raw = stored_values(plane.pixels, plane.frame)
+        found = Linear(raw, plane.slope, plane.intercept, padding_of(raw, plane.pixels))
+    if plane.pixels.photometric == "MONOCHROME1" and not in_hu(plane):
+        return Linear(found.raw, -found.slope, -found.intercept, found.outside)
+    return found
+
+
+def in_hu(plane: Plane) -> bool:
+    """Whether a plane's rescaled values are Hounsfield units."""
+    return plane.modality == "CT" and not plane.picture

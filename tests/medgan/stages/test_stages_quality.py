@@ -1,0 +1,57 @@
+"""The quality report of a real cohort is sealed beside it, and forgets with it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from dicom_series import film, sealed_study
+
+from medgan.home import Home
+from medgan.recipes import PreprocessRecipe, QualityRecipe
+from medgan.stages.preprocess import assemble_cohorts, preprocess_study
+from medgan.stages.quality import Quality, quality_report, report_file, usable
+
+RECIPE = PreprocessRecipe(size=16, min_class_patients=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    image: np.ndarray
+
+
+def shots() -> list[Shot]:
+    """Five noisy pictures, of which the second is black and the fourth white."""
+    images = np.random.default_rng(0).integers(0, 255, (5, 1, 1, 16, 16), np.uint8)
+    images[1], images[3] = 0, 255
+    return [Shot(image) for image in images]
+
+
+def test_only_pictures_beyond_use_are_taken_out() -> None:
+    all_five = shots()
+    kept, refused = usable(all_five, QualityRecipe())
+    assert kept == [all_five[0], all_five[2], all_five[4]] and refused == 2
+    assert usable(all_five, QualityRecipe(min_foreground=0, max_clipped=1)) == (all_five, 0)
+    assert usable([], QualityRecipe()) == ([], 0)
+
+
+def test_the_report_of_a_cohort_is_sealed_once_and_bound_to_its_patients(tmp_path: Path) -> None:
+    home = Home.create(tmp_path / "home")
+    chance = np.random.default_rng(0)
+    studies = []
+    for number in range(8):
+        pixels = (np.eye(24) * 4000 if number == 5 else chance.integers(0, 4096, (24, 24))).astype("<u2")
+        one = film(f"f{number}", pixels, BitsStored=12, HighBit=11, StudyInstanceUID=f"1.2.{number}")
+        studies.append(sealed_study(home, [one], patient=f"p{number}"))
+    (cohort,) = assemble_cohorts([preprocess_study(study, RECIPE, home) for study in studies], RECIPE, home)
+    made = quality_report(cohort, RECIPE.quality, home, refused=1)
+    assert made == quality_report(cohort, RECIPE.quality, home, refused=1)
+    assert made.cohort_digest == cohort.digest and made.refused == 1 and made.outliers
+    assert home.research.ledger.patients_of(made.digest) == home.research.ledger.patients_of(cohort.digest)
+    assert made.digest in home.research.ledger.made_from(studies[0].digest)
+    page = report_file(made, home)
+    told = json.loads(page.with_name("quality.json").read_bytes())
+    assert "Keep it in the house" in page.read_text()
+    assert told["outliers"] == made.outliers
+    assert studies[5].patient_key in {row["patient_key"] for row in told["apart"]}
+    assert home.research.records("quality", Quality) == [made]
