@@ -27,6 +27,7 @@ from pydicom.uid import (
 )
 
 SOF3, SOF55 = 0xC3, 0xF7  # lossless JPEG, JPEG-LS
+Bytes = bytes | memoryview
 ALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 
 
@@ -56,23 +57,23 @@ class _Stream:
     signed: bool = False
 
 
-def decoded(syntax: str, data: bytes, form: Form) -> NDArray[Any] | None:
+def decoded(syntax: str, data: Bytes, form: Form) -> NDArray[Any] | None:
     """Stored values [rows, columns] of one frame; None where header and code stream do not fit or it is not decoded."""
     if syntax not in DECODERS or form.allocated not in (8, 16):
         return None
     return DECODERS[syntax](data, form)
 
 
-def _jpeg2000(decode: Callable[[bytes], NDArray[Any]]) -> Callable[[bytes, Form], NDArray[Any] | None]:
+def _jpeg2000(decode: Callable[[Bytes], NDArray[Any]]) -> Callable[[Bytes, Form], NDArray[Any] | None]:
     return lambda data, form: _checked(_siz(data), decode, data, form)
 
 
-def _jpeg(frame: int, decode: Callable[[bytes], NDArray[Any]]) -> Callable[[bytes, Form], NDArray[Any] | None]:
+def _jpeg(frame: int, decode: Callable[[Bytes], NDArray[Any]]) -> Callable[[Bytes, Form], NDArray[Any] | None]:
     return lambda data, form: _checked(_sof(data, frame), decode, data, form)
 
 
 def _checked(
-    stream: _Stream | None, decode: Callable[[bytes], NDArray[Any]], data: bytes, form: Form
+    stream: _Stream | None, decode: Callable[[Bytes], NDArray[Any]], data: Bytes, form: Form
 ) -> NDArray[Any] | None:
     if (
         stream is None
@@ -100,7 +101,7 @@ def _as_said(raw: NDArray[Any], stream: _Stream, form: Form) -> NDArray[Any]:
     return wide
 
 
-def _rle(data: bytes, form: Form) -> NDArray[Any] | None:
+def _rle(data: Bytes, form: Form) -> NDArray[Any] | None:
     # PS3.5 G.5: a segment for each byte of a pixel
     if len(data) < 64 or struct.unpack_from("<I", data)[0] != form.allocated // 8:
         return None
@@ -114,7 +115,7 @@ def _rle(data: bytes, form: Form) -> NDArray[Any] | None:
     return np.frombuffer(raw, form.dtype.newbyteorder("<")).reshape(form.rows, form.columns)
 
 
-def _siz(data: bytes) -> _Stream | None:
+def _siz(data: Bytes) -> _Stream | None:
     """Of JPEG 2000: the SIZ segment comes first (ISO 15444-1, A.5.1)."""
     if data[:4] != b"\xff\x4f\xff\x51" or len(data) < 43:
         return None
@@ -125,7 +126,7 @@ def _siz(data: bytes) -> _Stream | None:
     return _Stream(height - top, width - left, components, (depth & 0x7F) + 1, bool(depth & 0x80))
 
 
-def _sof(data: bytes, frame: int) -> _Stream | None:
+def _sof(data: Bytes, frame: int) -> _Stream | None:
     """Of JPEG and JPEG-LS: the start-of-frame segment (ISO 10918-1, B.2.2)."""
     at = 2
     while data[:2] == b"\xff\xd8" and at + 10 <= len(data) and data[at] == 0xFF:
@@ -142,7 +143,7 @@ def _sof(data: bytes, frame: int) -> _Stream | None:
     return None
 
 
-DECODERS: dict[str, Callable[[bytes, Form], NDArray[Any] | None]] = {
+DECODERS: dict[str, Callable[[Bytes, Form], NDArray[Any] | None]] = {
     **dict.fromkeys((JPEG2000Lossless, JPEG2000), _jpeg2000(imagecodecs.jpeg2k_decode)),
     **dict.fromkeys((HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), _jpeg2000(imagecodecs.htj2k_decode)),
     **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), _jpeg(SOF55, imagecodecs.jpegls_decode)),

@@ -4,33 +4,51 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from functools import lru_cache
 from pathlib import Path
 
 ITEM, SEQUENCE_END = 0xE000FFFE, 0xE0DDFFFE  # as they stand in little-endian bytes
 MOST_BYTES = 1 << 30  # of one frame
+MOST_KEPT = 1 << 25  # bytes that a thread keeps for its next frame
+_kept = threading.local()
 Fragments = tuple[tuple[int, int], ...]  # offset in the file, length
 
 
-def frame_bytes(file: Path, offset: int, *, frame: int, frames: int) -> bytes | None:
+def frame_bytes(file: Path, offset: int, *, frame: int, frames: int) -> memoryview | None:
     """One encoded frame of the pixel element whose value begins at `offset`; None where it cannot be told apart.
 
-    Raises OSError.
+    The memory is used again by the next call in the same thread. Raises OSError.
     """
     fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     try:
         at = os.fstat(fd)
-        if frames == 1 and at.st_size - offset <= MOST_BYTES:
-            return _only_frame(os.pread(fd, at.st_size - offset, offset))
+        if frames == 1:
+            rest = at.st_size - offset
+            return _only_frame(_read(fd, ((offset, rest),))) if 0 < rest <= MOST_BYTES else None
         places = _places(file, offset, frames, (at.st_size, at.st_mtime_ns, at.st_ino))
         if places is None or sum(length for _, length in places[frame]) > MOST_BYTES:
             return None
-        return b"".join(os.pread(fd, length, begin) for begin, length in places[frame])
+        return _read(fd, places[frame])
     finally:
         os.close(fd)
 
 
-def _only_frame(value: bytes) -> bytes | None:
+def _read(fd: int, places: Fragments) -> memoryview:
+    """Parts of a file behind each other, in memory that the thread keeps: fresh pages cost more than reading."""
+    size = sum(length for _, length in places)
+    if len(getattr(_kept, "buffer", b"")) < size:
+        _kept.buffer = bytearray(size)
+    view = memoryview(_kept.buffer)[:size]
+    if size > MOST_KEPT:
+        del _kept.buffer
+    at = 0
+    for begin, length in places:
+        at += os.preadv(fd, [view[at : at + length]], begin)
+    return view[:at]
+
+
+def _only_frame(value: memoryview) -> memoryview | None:
     """The fragments behind the offset table, joined."""
     at, parts = 0, []
     while at + 8 <= len(value):
@@ -39,11 +57,11 @@ def _only_frame(value: bytes) -> bytes | None:
             break
         if tag != ITEM or at + 8 + length > len(value):
             return None
-        parts.append((at + 8, at + 8 + length))
+        parts.append(value[at + 8 : at + 8 + length])
         at += 8 + length
     if len(parts) == 2:
-        return value[parts[1][0] : parts[1][1]]
-    return b"".join(value[begin:end] for begin, end in parts[1:]) or None
+        return parts[1]
+    return memoryview(b"".join(parts[1:])) if len(parts) > 2 else None
 
 
 @lru_cache(maxsize=8)

@@ -49,7 +49,7 @@ def read_mask(file: Path) -> Mask:
     labels = np.asarray(volume.array).astype(np.uint16)
     affine = np.asarray(volume.affine, dtype=float)
     geometry = Geometry(
-        shape=labels.shape,  # type: ignore[arg-type]
+        shape=labels.shape,
         spacing_mm=tuple(float(np.linalg.norm(affine[:3, n])) for n in range(3)),  # type: ignore[arg-type]
         origin_mm=tuple(float(c) for c in affine[:3, 3]),  # type: ignore[arg-type]
         axes=tuple(unit(affine[:3, n]) for n in range(3)),  # type: ignore[arg-type]

@@ -175,9 +175,7 @@ def _numbered(places: Sequence[list[Plane]]) -> list[list[Plane]] | None:
     if len({len(place) for place in places}) > 1:
         return None
     planes = [(plane.number, plane.frame, index, plane) for index, place in enumerate(places) for plane in place]
-    if len({row[:2] for row in planes}) < len(planes):
-        return None
-    planes.sort(key=lambda row: row[:2])
+    planes.sort(key=lambda row: row[:3])
     count = len(places)
     runs = [planes[start : start + count] for start in range(0, len(planes), count)]
     if any([row[2] for row in run] != [row[2] for row in runs[0]] for run in runs):

@@ -243,7 +243,7 @@ def _pictures(
     else:
         _, depth, _, side = shape
         grid = PreprocessRecipe(dims=2 if depth == 1 else 3, size=side, depth=max(4, depth))
-        arrays, inputs = read_packed(data, grid, home)
+        arrays, inputs, _ = read_packed(data, grid, home)
     whole = Pictures(arrays, np.arange(len(arrays)), inputs)
     packed_by_us = data is None or data.is_dir()
     if not packed_by_us or (data is not None and part != "train"):

@@ -25,7 +25,7 @@ from medgan.records import Record
 from medgan.stages import proof, stale, tracking
 
 # what holds pixels of the patient, or features of them, and is deleted; models and releases are named instead
-PIXELS = ("ingest", "aside", "deidentify", "preprocess", "assemble", "report", "analyze", "findings")
+PIXELS = ("ingest", "aside", "deidentify", "preprocess", "assemble", "quality", "report", "analyze", "findings")
 WITHDRAWN, OPTED_OUT = "withdrawn", "opted_out"
 
 

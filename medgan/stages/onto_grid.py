@@ -18,6 +18,7 @@ from medgan.dicom.series import Stack, sort_planes
 from medgan.errors import Reason, SourceError, StudyRejected, UsageError
 from medgan.recipes import PreprocessRecipe
 from medgan.stages.gridded import in_hu, on_grid, picture_on_grid
+from medgan.stages.quality import usable
 from medgan.volume.crop import centre_of, cut, evenly, inside_square, pad_square
 from medgan.volume.geometry import Geometry, regridded, reoriented, shape_at, shown_order, turned
 from medgan.volume.intensity import robust_range, window
@@ -78,7 +79,10 @@ def pictures_of_planes(planes: Iterable[Plane], recipe: PreprocessRecipe) -> Pic
             made.pictures.append(film(plane, recipe))
         except StudyRejected as error:
             made.refused[error.reason] += 1
-    return made
+    kept, poor = usable(made.pictures, recipe.quality)
+    if poor:
+        made.refused[Reason.LOW_QUALITY] += poor
+    return Pictures(kept, made.refused, made.corrected)
 
 
 def film(plane: Plane, recipe: PreprocessRecipe) -> Picture:

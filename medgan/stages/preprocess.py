@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,13 +18,14 @@ from medgan import parallel
 from medgan.cohort.arrays import PARTS, CohortArrays, read_cohort, write_cohort
 from medgan.cohort.assemble import Rows, assemble
 from medgan.cohort.imported import read_npz
-from medgan.cohort.split import side
+from medgan.cohort.split import side, side_of_all
 from medgan.dicom.read import Plane, read_planes
-from medgan.errors import CorruptArtefact, SourceError, StudyRejected, UsageError
+from medgan.errors import CorruptArtefact, Reason, SourceError, StudyRejected, UsageError
 from medgan.home import Home
 from medgan.recipes import PreprocessRecipe
 from medgan.records import Cohort, Quarantined, Sample, Study
 from medgan.stages.onto_grid import Picture, Pictures, counted, files_below, new_place, pictures_of, pictures_of_planes
+from medgan.stages.quality import quality_report, write_quality
 from medgan.stages.rejections import quarantined
 from medgan.volume.crop import inside_square, pad_square
 from medgan.volume.resample import resample
@@ -31,6 +33,7 @@ from medgan.volume.resample import resample
 VERSION = 2  # bump when the same study and recipe should give another Sample
 STAGE, ASSEMBLE = "preprocess", "assemble"
 GRID = {"dims", "size", "depth", "spacing_mm", "slices", "central", "phases", "window_hu"}  # what changes a Sample
+REFUSING = {"min_foreground", "max_clipped"}
 SEALERS = 8
 logger = logging.getLogger(__name__)
 
@@ -96,7 +99,7 @@ def preprocess_studies(studies: Sequence[Study], recipe: PreprocessRecipe, home:
 
 def sample_key(study: Study, recipe: PreprocessRecipe, home: Home) -> str:
     """Only the fields that change a Sample: another split does not open the pictures again."""
-    grid = recipe.model_dump(mode="json", include=GRID)
+    grid = recipe.model_dump(mode="json", include={**dict.fromkeys(GRID, True), "quality": REFUSING})
     return digests.key(STAGE, VERSION, [study.digest], grid=grid, study=study.study_key, key=home.key_fingerprint)
 
 
@@ -110,9 +113,12 @@ def assemble_cohorts(samples: Sequence[Sample], recipe: PreprocessRecipe, home: 
         (sample for sample in samples if sample.patient_key not in gone),
         key=lambda sample: (sample.patient_key, sample.study_key),
     )
-    same = home.research.ledger.same_person()
+    persons = _persons(home)
     groups = sorted({group for sample in kept for group in sample.groups})
-    cohorts = [_cohort(group, [s for s in kept if group in s.groups], recipe, home, same) for group in groups]
+    cohorts = [_cohort(group, [s for s in kept if group in s.groups], recipe, home, persons) for group in groups]
+    for cohort in cohorts:
+        poor = sum(s.refused.get(Reason.LOW_QUALITY, 0) for s in kept if cohort.group in s.groups)
+        quality_report(cohort, recipe.quality, home, refused=poor)
     return tuple(sorted(cohorts, key=lambda cohort: (-cohort.patients, -cohort.count, cohort.group)))
 
 
@@ -121,13 +127,13 @@ def import_cohort(path: Path, recipe: PreprocessRecipe, home: Home) -> Cohort:
 
     A Zarr cohort keeps its grid, split and keys; pictures of an npz are brought onto the recipe's grid, split here.
     """
-    cohort, inputs = read_packed(path, recipe, home)
+    cohort, inputs, owners = read_packed(path, recipe, home)
     key = digests.key(ASSEMBLE, VERSION, inputs, recipe, key=home.key_fingerprint)
-    return _seal(key, cohort, recipe, home)
+    return _seal(key, cohort, recipe, home, patients=owners)
 
 
-def read_packed(path: Path, recipe: PreprocessRecipe, home: Home) -> tuple[CohortArrays, list[str]]:
-    """What others packed, and digests of its content. Raises UsageError."""
+def read_packed(path: Path, recipe: PreprocessRecipe, home: Home) -> tuple[CohortArrays, list[str], list[str]]:
+    """What others packed, digests of its content, and keys of all who were in it. Raises UsageError."""
     if path.is_dir():
         return _read_zarr(path)
     if path.is_file():
@@ -164,6 +170,10 @@ def preprocess_folder(src: Path, dst: Path | str, recipe: PreprocessRecipe) -> d
             attributes=attributes(group, first.modality, first.body_part, first.unit, recipe),
         )
         write_cohort(site.at(f"{group}.zarr"), cohort, shard=recipe.shard)
+        with TemporaryDirectory() as folder:
+            write_quality(Path(folder), cohort, recipe.quality, refused=refused[Reason.LOW_QUALITY])
+            for file in sorted(Path(folder).iterdir()):
+                site.put(f"{group}.{file.name}", file.read_bytes())
     report = {
         "files": len(files),
         "planes": len(planes),
@@ -228,12 +238,22 @@ def _label(picture: Picture, labels: dict[str, str]) -> str:
     return min(votes, key=lambda label: (-votes[label], label), default="")
 
 
-def _cohort(group: str, samples: list[Sample], recipe: PreprocessRecipe, home: Home, same: Mapping[str, str]) -> Cohort:
+def _persons(home: Home) -> dict[str, tuple[str, ...]]:
+    """Each merged pseudonym -> all pseudonyms of that person, the one that stands for it first."""
+    members: dict[str, list[str]] = defaultdict(list)
+    for key, stands in sorted(home.research.ledger.same_person().items()):
+        members[stands].append(key)
+    return {key: (stands, *keys) for stands, keys in members.items() for key in (stands, *keys)}
+
+
+def _cohort(
+    group: str, samples: list[Sample], recipe: PreprocessRecipe, home: Home, persons: Mapping[str, tuple[str, ...]]
+) -> Cohort:
     """Read the samples of one group, assemble and seal them; found again when nothing changed."""
     inputs = [sample.digest for sample in samples]
     owners = {sample.patient_key for sample in samples}
-    merged = {owner: same[owner] for owner in owners if owner in same}
-    more = {"persons": merged} if merged else {}
+    merged = {owner: persons[owner][0] for owner in owners if owner in persons}
+    more = {"persons": {owner: persons[owner] for owner in merged}} if merged else {}
     key = digests.key(ASSEMBLE, VERSION, inputs, recipe, group=group, key=home.key_fingerprint, **more)
     if found := home.research.made(key, Cohort):
         return found
@@ -249,7 +269,7 @@ def _cohort(group: str, samples: list[Sample], recipe: PreprocessRecipe, home: H
         Rows(np.concatenate(pages), labels, keys),
         unit="image" if any(sample.unit == "image" for sample in samples) else "patient",
         min_class_patients=recipe.min_class_patients,
-        side=lambda one: side(home.pseudonym_key, one, recipe.split),
+        side=lambda one: side_of_all(home.pseudonym_key, persons.get(one, (one,)), recipe.split),
         attributes=attributes(group, about["modality"], about["body_part"], about["values"], recipe),
     )
     return _seal(key, cohort, recipe, home, parents=inputs, patients=[*keys, *owners])
@@ -315,7 +335,7 @@ def _page(file: Path) -> np.ndarray[Any, Any]:
     return page
 
 
-def _read_zarr(path: Path) -> tuple[CohortArrays, list[str]]:
+def _read_zarr(path: Path) -> tuple[CohortArrays, list[str], list[str]]:
     try:
         cohort = read_cohort(path)
     except CorruptArtefact:
@@ -324,10 +344,11 @@ def _read_zarr(path: Path) -> tuple[CohortArrays, list[str]]:
         raise UsageError("the cohort holds no image, or labels and parts that it does not name")
     columns = [cohort.images, cohort.label, cohort.split, cohort.patient_key]
     content = digests.sha256(b"".join(np.ascontiguousarray(column).tobytes() for column in columns))
-    return cohort, [content, digests.sha256(digests.canonical([*cohort.classes, cohort.attributes]))]
+    inputs = [content, digests.sha256(digests.canonical([*cohort.classes, cohort.attributes]))]
+    return cohort, inputs, cohort.patient_key.tolist()
 
 
-def _read_npz(path: Path, recipe: PreprocessRecipe, home: Home) -> tuple[CohortArrays, list[str]]:
+def _read_npz(path: Path, recipe: PreprocessRecipe, home: Home) -> tuple[CohortArrays, list[str], list[str]]:
     source = digests.sha256_file(path)
     rows, unit = read_npz(path, lambda one: digests.patient_key(home.pseudonym_key, one, f"npz {source}"))
     images = np.stack([_regridded(image, recipe) for image in rows.images])
@@ -339,7 +360,7 @@ def _read_npz(path: Path, recipe: PreprocessRecipe, home: Home) -> tuple[CohortA
         side=lambda key: side(home.pseudonym_key, key, recipe.split),
         attributes=attributes(f"OT-ANY-{dims}d-{recipe.size}", "OT", "ANY", "relative", recipe),
     )
-    return cohort, [source]
+    return cohort, [source], list(rows.patient_keys)
 
 
 def _regridded(image: np.ndarray[Any, Any], recipe: PreprocessRecipe) -> np.ndarray[Any, Any]:

@@ -137,6 +137,37 @@ def test_a_phase_that_is_no_volume_is_refused_and_the_others_stay(tmp_path: Path
     assert found.refused == {Reason.MISSING_SLICE: 1}
 
 
+@pytest.mark.parametrize("name", PHASES)
+def test_the_order_of_phases_is_that_of_what_tells_them_apart(tmp_path: Path, name: str) -> None:
+    first = [ct_slice(i, **dict.fromkeys(PHASES[name], 99)) for i in range(8)]
+    found = sorted_series(tmp_path, first + [later(i, **PHASES[name]) for i in range(8)])
+    assert [inside(stack)[0] for stack in found.stacks] == [76.0, 0.0]
+
+
+IMAGE_TYPES = {
+    "derived": ["DERIVED", "PRIMARY", "AXIAL"],
+    "a field map": ["ORIGINAL", "PRIMARY", "AXIAL", "FIELD_MAP"],
+    "water": ["ORIGINAL", "PRIMARY", "AXIAL", "WATER"],
+}
+
+
+@pytest.mark.parametrize("name", IMAGE_TYPES)
+def test_pictures_of_another_kind_at_the_same_places_are_a_volume_of_their_own(tmp_path: Path, name: str) -> None:
+    found = sorted_series(tmp_path, block() + [later(i, ImageType=IMAGE_TYPES[name]) for i in range(8)])
+    assert sorted(inside(stack)[0] for stack in found.stacks) == [0.0, 76.0] and not found.refused
+
+
+def test_two_acquisitions_that_follow_one_another_with_a_gap_between_are_no_phases(tmp_path: Path) -> None:
+    found = sorted_series(tmp_path, [ct_slice(i, AcquisitionNumber=1 + (i > 4)) for i in range(9) if i != 4])
+    assert found.refused == {Reason.MISSING_SLICE: 1} and not found.stacks
+
+
+def test_passes_alike_only_in_their_middle_are_both_kept(tmp_path: Path) -> None:
+    second = [later(i, InstanceNumber=9 + i) for i in range(8)]
+    second[4].PixelData = ct_slice(4).PixelData
+    assert len(sorted_series(tmp_path, block() + second).stacks) == 2
+
+
 def test_a_pass_that_repeats_the_pixels_of_another_is_dropped(tmp_path: Path) -> None:
     again = [ct_slice(i, SOPInstanceUID=uid("again", i), InstanceNumber=9 + i) for i in range(8)]
     found = sorted_series(tmp_path, block() + again)
@@ -180,6 +211,25 @@ def test_a_tilt_becomes_an_upright_grid_and_the_shift_of_each_slice(tmp_path: Pa
     (stack,) = found.stacks
     assert stack.shear == pytest.approx((0.7, 0.3)) and stack.geometry.spacing_mm == (2.0, 1.0, 1.0)
     assert stack.geometry.axes == ((0, 0, 1), (0, 1, 0), (1, 0, 0)) and found.corrected == {"tilt_removed": 1}
+
+
+def test_a_declared_tilt_is_held_against_the_drift_or_else_the_lean_of_the_slices(tmp_path: Path) -> None:
+    def drifting(tilt: float) -> list[Dataset]:
+        return [ct_slice(i, ImagePositionPatient=[0, 0.7 * i, 2.0 * i], GantryDetectorTilt=tilt) for i in range(8)]
+
+    for number, (tilt, refused) in enumerate({19.3: False, -19.3: False, 0.0: False, 12.0: True}.items()):
+        found = sorted_series(tmp_path / f"{number}", drifting(tilt))
+        assert (found.refused == {Reason.SHEARED: 1}) == refused and len(found.stacks) == 1 - refused
+
+
+def test_reformatted_slices_repeat_the_tilt_of_their_source(tmp_path: Path) -> None:
+    slices = block(GantryDetectorTilt=12.0, ImageType=["DERIVED", "SECONDARY", "MPR"])
+    assert len(sorted_series(tmp_path, slices).stacks) == 1
+
+
+def test_jitter_that_no_rounding_explains_is_no_even_step(tmp_path: Path) -> None:
+    slices = [ct_slice(i, ImagePositionPatient=[0, 0, 2.0 * i + [0.03, -0.03][i % 2]]) for i in range(8)]
+    assert sorted_series(tmp_path, slices).refused == {Reason.UNEVEN_STEP: 1}
 
 
 def test_rows_and_columns_keep_their_own_spacing(tmp_path: Path) -> None:

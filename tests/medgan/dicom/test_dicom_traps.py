@@ -31,6 +31,7 @@ def test_a_trap_becomes_true_volumes_or_the_refusal_it_deserves(tmp_path: Path, 
     assert sorted(len(stack.planes) for stack in found.stacks) == sorted(trap.volumes)
     assert max((off(stack, trap.shades) for stack in found.stacks), default=0.0) <= trap.limit_hu
     assert set(found.refused) == trap.refused and found.corrected == trap.corrected and not unread
+    assert sort_planes(planes[::-1]) == found
 
 
 @pytest.fixture(scope="module")
