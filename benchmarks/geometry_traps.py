@@ -275,6 +275,7 @@ def _report_series(title: str, planes: list[Plane]) -> Counter[str]:
         totals[f"series on which both tools agree, and ours is {word}"] += 1
     words = [f"{len(mine)} volumes"] * bool(mine) + [f"{len(found.films)} films"] * bool(found.films)
     words += [f"{reason.value} {count}" for reason, count in found.refused.items()] + unread
+    words += ["tilt removed"] * ("tilt_removed" in found.corrected)
     cells = [f"{sum(hit[n] for hit in hits)}/{len(tool)}" for n, tool in enumerate(theirs[:2])]
     print(f"{title:50} {len(planes):6}  {', '.join(words):42} {cells[0]:>9} {cells[1]:>9}", flush=True)
     return totals

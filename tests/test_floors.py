@@ -27,6 +27,7 @@ DOORS = {
     "mlflow": ("medgan.registry",),
     "pydicom": ("medgan.dicom", "medgan.deid", "medgan.sources", "medgan.phantom"),
     "pynetdicom": ("medgan.sources",),
+    "imagecodecs": ("medgan.dicom", "medgan.cohort.shards"),
     "requests": ("medgan.sources",),
     "torch": ("medgan.gan", "medgan.analysis", "medgan.cohort"),
     "zarr": ("medgan.store", "medgan.gan.data", "medgan.cohort.arrays"),

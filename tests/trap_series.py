@@ -29,6 +29,7 @@ from known_content import (
     turned,
     without,
 )
+from known_mosaic import mosaic
 from pydicom.dataset import Dataset
 
 from medgan.errors import Reason
@@ -178,6 +179,7 @@ def passes_traps() -> dict[str, Trap]:
             corrected=SPLIT,
         ),
         "gated PET": Trap(gates, (10, 10, 10), corrected={"multi_phase_split": 2}, shades=(0.0, SHADE, 2 * SHADE)),
+        "mosaics": both([mosaic(0, 0.0)], [mosaic(1, SHADE)], 10, 10, corrected=SPLIT),
         "enhanced, two times": both(enhanced(2), [], 10, 10, corrected=SPLIT),
     }
 

@@ -33,7 +33,7 @@ TEXT = {
     "StudyInstanceUID": ("UI",),
     "Units": ("CS",),
 }
-WORDS = {"ImageType": ("CS",)}
+WORDS = {"ImageType": ("CS",), "SpecificCharacterSet": ("CS",)}
 NUMBERS = {
     "AcquisitionNumber": ("IS",),
     "BitsAllocated": ("US",),

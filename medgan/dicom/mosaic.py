@@ -61,6 +61,7 @@ def _said(dataset: Dataset) -> tuple[int, tuple[float, ...]]:
         csa = csareader.get_csa_header(dataset, "image")
         if csa is None:
             return 0, ()
-        return int(csareader.get_n_mosaic(csa) or 0), floats(csareader.get_slice_normal(csa))
+        normal = csareader.get_slice_normal(csa)
+        return int(csareader.get_n_mosaic(csa) or 0), () if normal is None else tuple(float(part) for part in normal)
     except (csareader.CSAError, ValueError, KeyError, IndexError, TypeError, OverflowError):
         return 0, ()

@@ -16,12 +16,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.pixels import get_decoder
 from pydicom.uid import UID, RLELossless
 
 from medgan.dicom.attributes import Header, whole
-from medgan.dicom.decode import DECODERS, Form, decoded
+from medgan.dicom.decode import BARE, DECODERS, Form, decoded
 from medgan.dicom.fragments import frame_bytes
 from medgan.errors import Reason, StudyRejected
 
@@ -31,6 +31,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom(\.|$)")
 
 UNREADABLE = (
     InvalidDicomError,
+    BytesLengthException,
     OSError,
     EOFError,
     ValueError,
@@ -84,10 +85,17 @@ class Pixels:
     def native(self) -> np.dtype[Any] | None:
         """The type in which uncompressed single-sample pixels stand in the file; None for others."""
         compressed, little = _traits(self.syntax)
-        if compressed or self.samples != 1 or self.allocated not in (8, 16, 32):
+        if compressed or self.dtype is None:
+            return None
+        return self.dtype if little else self.dtype.newbyteorder(">")
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """The type of stored values where a pixel is one integer of 8, 16 or 32 bits, or a float of 32."""
+        if self.samples != 1 or self.allocated not in (8, 16, 32):
             return None
         kind = "f" if self.keyword == "FloatPixelData" else "i" if self.signed else "u"
-        return np.dtype(f"{'<' if little else '>'}{kind}{self.allocated // 8}")
+        return np.dtype(f"{kind}{self.allocated // 8}")
 
     def tiled(self, tile: tuple[int, int, int, int]) -> Pixels:
         return replace(self, tile=tile)
@@ -142,38 +150,16 @@ def check(pixels: Pixels, length: int) -> None:
         )
 
 
-def stored_values(pixels: Pixels, frame: int) -> NDArray[Any]:
-    """Stored values [H, W] or [H, W, samples] of one frame (of its tile), sign and unused bits put right; read-only."""
-    try:
-        raw = _whole(pixels, frame) if pixels.tile is None else _tile(pixels, frame, pixels.tile)
-    except UNREADABLE:
-        raise StudyRejected(Reason.DECODE_FAILED, detail="the pixels of a frame could not be decoded") from None
-    raw.flags.writeable = False
-    return raw
+def stored_values(pixels: Pixels, frame: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    """Stored values [H, W] or [H, W, samples] of one frame (of its tile), sign and unused bits put right.
 
-
-def read_into(pixels: Pixels, frame: int, out: NDArray[Any]) -> NDArray[Any]:
-    """Stored values of one frame, read into the caller's buffer where they stand in the file as they are.
-
-    out: C-contiguous, of pixels.native and of the picture's size; the result is `out` or another array of its size.
-    Raises StudyRejected (decode_failed).
+    out: memory that may come to hold the result, C-contiguous, [H, W] of pixels.dtype; fresh memory costs more than
+    reading does. Raises StudyRejected (decode_failed).
     """
-    if (
-        pixels.native is None
-        or pixels.offset < 0
-        or out.dtype != pixels.native
-        or pixels.tile is not None
-        or out.shape != pixels.size
-    ):
-        return stored_values(pixels, frame)
+    if out is not None and (out.shape != pixels.size or out.dtype != pixels.dtype or not out.flags.c_contiguous):
+        raise ValueError(f"out: {out.dtype} {out.shape}, expected {pixels.dtype} {pixels.size}")
     try:
-        fd = os.open(pixels.file, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if os.preadv(fd, [out.data], pixels.offset + frame * out.nbytes) != out.nbytes:
-                raise EOFError
-        finally:
-            os.close(fd)
-        return _put_right(out, pixels)
+        return _whole(pixels, frame, out) if pixels.tile is None else _tile(pixels, frame, pixels.tile)
     except UNREADABLE:
         raise StudyRejected(Reason.DECODE_FAILED, detail="the pixels of a frame could not be decoded") from None
 
@@ -195,14 +181,15 @@ def _padding(header: Header) -> tuple[int, int] | None:
     return one, whole(header, "PixelPaddingRangeLimit", one)
 
 
-def _whole(pixels: Pixels, frame: int) -> NDArray[Any]:
-    if pixels.native is not None:
-        return _put_right(_native(pixels, pixels.native, frame), pixels)
+def _whole(pixels: Pixels, frame: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+    native = pixels.native
+    if native is not None:
+        return _put_right(_native(pixels, native, frame, out), pixels)
     if pixels.syntax in DECODERS and pixels.samples == 1 and pixels.keyword == "PixelData":
-        form = Form(pixels.rows, pixels.columns, pixels.allocated, pixels.stored, pixels.signed)
+        form = Form(pixels.rows, pixels.columns, pixels.allocated, pixels.signed)
         data = frame_bytes(pixels.file, pixels.offset, frame=frame, frames=pixels.frames)
-        if data is not None and (raw := decoded(pixels.syntax, data, form)) is not None:
-            return _put_right(raw, pixels) if pixels.syntax == RLELossless else raw
+        if data is not None and (raw := decoded(pixels.syntax, data, form, out)) is not None:
+            return _put_right(raw, pixels) if pixels.syntax in BARE else raw
     return _by_pydicom(pixels, frame)
 
 
@@ -216,19 +203,21 @@ def _tile(pixels: Pixels, frame: int, tile: tuple[int, int, int, int]) -> NDArra
     return np.ascontiguousarray(_whole(pixels, frame)[top : top + rows, left : left + columns])
 
 
-def _native(pixels: Pixels, dtype: np.dtype[Any], frame: int) -> NDArray[Any]:
-    size = pixels.rows * pixels.columns * dtype.itemsize
+def _native(pixels: Pixels, dtype: np.dtype[Any], frame: int, out: NDArray[Any] | None) -> NDArray[Any]:
+    raw = np.empty((pixels.rows, pixels.columns), dtype) if out is None else out.view(dtype)
     if pixels.offset < 0:
         inflated = dcmread(pixels.file)[pixels.keyword].value
-        return np.frombuffer(inflated, dtype, size // dtype.itemsize, frame * size).reshape(pixels.rows, -1)
+        raw[:] = np.frombuffer(inflated, dtype, raw.size, frame * raw.nbytes).reshape(raw.shape)
+        return raw
     fd = os.open(pixels.file, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        data = os.pread(fd, size, pixels.offset + frame * size)
+        if os.preadv(fd, [raw.data], pixels.offset + frame * raw.nbytes) != raw.nbytes:
+            raise EOFError
     finally:
         os.close(fd)
-    if pixels.words and dtype.itemsize == 1 and len(data) % 2 == 0:
-        data = np.frombuffer(data, np.uint16).byteswap().tobytes()
-    return np.frombuffer(data, dtype).reshape(pixels.rows, pixels.columns)
+    if pixels.words and dtype.itemsize == 1 and raw.nbytes % 2 == 0:
+        raw.reshape(-1).view(np.uint16).byteswap(inplace=True)
+    return raw
 
 
 def _by_pydicom(pixels: Pixels, frame: int) -> NDArray[Any]:

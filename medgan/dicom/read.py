@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,10 +149,9 @@ class _Reader:
         self._common: dict[Hashable, _Common] = {}
 
     def planes_of(self, file: Path) -> list[Plane]:
-        try:
+        with suppress(Odd, StudyRejected, *UNREADABLE):
             return self._planes(file, *self._walk(file))
-        except (Odd, StudyRejected, *UNREADABLE):
-            return planes_by_pydicom(file)
+        return planes_by_pydicom(file)
 
     def _planes(self, file: Path, syntax: UID, raw: Raw, element: Element) -> list[Plane]:
         common = self._in_common(syntax, raw, element.keyword)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from medgan.dicom.pixels import PALETTE, padding_of, stored_values
 from medgan.dicom.read import Plane, values
 from medgan.dicom.series import Stack
 from medgan.errors import Reason, StudyRejected
+from medgan.volume.geometry import Geometry
 from medgan.volume.intensity import grey
 from medgan.volume.resample import Regrid, Shape, Stored
 
@@ -26,15 +28,43 @@ class Linear:
     outside: NDArray[np.bool_] | None
 
 
+def extent(stack: Stack) -> Geometry:
+    """The upright grid that all planes of a stack lie in: a tilted stack needs more rows than any of its planes."""
+    geometry, (above, beside) = stack.geometry, _margins(stack)
+    origin = np.array(geometry.origin_mm)
+    for axis, margin in ((1, above), (2, beside)):
+        origin = origin - np.array(geometry.axes[axis]) * geometry.spacing_mm[axis] * margin[0]
+    rows, columns = geometry.shape[1] + sum(above), geometry.shape[2] + sum(beside)
+    x, y, z = (float(c) for c in origin)
+    return Geometry((geometry.shape[0], rows, columns), geometry.spacing_mm, (x, y, z), geometry.axes)
+
+
 def on_grid(stack: Stack, shape: Shape, stored: Stored) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """A whole stack on a grid of `shape` along its own axes, tilt taken out; what is padding. Raises StudyRejected."""
-    grid = Regrid(stack.geometry.shape, shape, stored)
+    """A stack's `extent` on a grid of `shape` along its own axes, and what is padding. Raises StudyRejected."""
+    grid, margins = Regrid(extent(stack).shape, shape, stored), _margins(stack)
     _, down_mm, along_mm = stack.geometry.spacing_mm
     for number, plane in enumerate(stack.planes):
         found = decoded(plane)
+        if stack.shear != (0.0, 0.0):
+            found = _widened(found, margins)
         slip = (number * stack.shear[0] / down_mm, number * stack.shear[1] / along_mm)
         grid.add(found.raw, slope=found.slope, intercept=found.intercept, outside=found.outside, slip=slip)
     return grid.finished()
+
+
+def _margins(stack: Stack) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Pixels (before, after) by which planes leave the first one, down the rows and along the columns."""
+    steps = len(stack.planes) - 1
+    off = [steps * shear / mm for shear, mm in zip(stack.shear, stack.geometry.spacing_mm[1:], strict=True)]
+    down, along = ((math.ceil(max(0.0, -pixels)), math.ceil(max(0.0, pixels))) for pixels in off)
+    return down, along
+
+
+def _widened(found: Linear, margins: tuple[tuple[int, int], tuple[int, int]]) -> Linear:
+    outside = np.zeros(found.raw.shape, bool) if found.outside is None else found.outside
+    return Linear(
+        np.pad(found.raw, margins), found.slope, found.intercept, np.pad(outside, margins, constant_values=True)
+    )
 
 
 def picture_on_grid(plane: Plane, size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:

@@ -17,7 +17,7 @@ from medgan.dicom.read import Plane, read_planes
 from medgan.dicom.series import Stack, sort_planes
 from medgan.errors import Reason, SourceError, StudyRejected, UsageError
 from medgan.recipes import PreprocessRecipe
-from medgan.stages.gridded import in_hu, on_grid, picture_on_grid
+from medgan.stages.gridded import extent, in_hu, on_grid, picture_on_grid
 from medgan.stages.quality import usable
 from medgan.volume.crop import centre_of, cut, evenly, inside_square, pad_square
 from medgan.volume.geometry import Geometry, regridded, reoriented, shape_at, shown_order, turned
@@ -114,7 +114,7 @@ def whole(stack: Stack, recipe: PreprocessRecipe) -> list[Picture]:
 
     With `spacing_mm` in cubes of it, cut out or padded around the middle of the body; else whole, in-plane aspect kept.
     """
-    placed, order, flips = reoriented(stack.geometry)
+    placed, order, flips = reoriented(extent(stack))
     shape = shape_at(placed, recipe.spacing_mm) if recipe.spacing_mm else _whole_shape(placed, recipe)
     wanted = tuple(shape[order.index(axis)] for axis in range(3))
     voxels, outside = on_grid(stack, wanted, Stored())  # type: ignore[arg-type]

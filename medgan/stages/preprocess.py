@@ -52,6 +52,7 @@ def preprocess(
         recipe,
         home,
         known=lambda study: _known(study, recipe, home),
+        lost=lambda study: _killer(study, recipe, home),
         on_progress=on_progress,
     )
 
@@ -191,6 +192,12 @@ def _known(study: Study, recipe: PreprocessRecipe, home: Home) -> Sample | Quara
         return found
     reason = home.research.ledger.set_aside_reason(study.study_key, STAGE, key)
     return Quarantined(study_key=study.study_key, stage=STAGE, reason=reason) if reason else None
+
+
+def _killer(study: Study, recipe: PreprocessRecipe, home: Home) -> Quarantined:
+    """The study under which workers died is set aside, as one that is rejected."""
+    error, key = StudyRejected(Reason.POISON, study.study_key), sample_key(study, recipe, home)
+    return quarantined(error, study_key=study.study_key, stage=STAGE, key=key, ledger=home.research.ledger)
 
 
 def _write_sample(folder: Path, study: Study, found: Pictures, labels: dict[str, str]) -> Sample:

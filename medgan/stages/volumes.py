@@ -14,15 +14,18 @@ from medgan import parallel
 from medgan.cohort.places import Place, place
 from medgan.cohort.volumes import write_volume
 from medgan.dicom.body_parts import folded
+from medgan.dicom.masks import Mask, read_mask
 from medgan.dicom.read import read_planes
 from medgan.dicom.series import Stack, sort_planes
 from medgan.errors import Reason, SourceError, StudyRejected
-from medgan.stages.gridded import in_hu, on_grid
+from medgan.stages.gridded import extent, in_hu, on_grid
 from medgan.stages.onto_grid import counted, files_below, new_place
-from medgan.volume.geometry import regridded, reoriented, shape_at, turned
+from medgan.volume.geometry import Geometry, regridded, reoriented, shape_at, turned
 from medgan.volume.intensity import robust_range
+from medgan.volume.masks import lost_labels, nearest, volumes_mm3
 from medgan.volume.resample import Stored
 
+MASK = "SEG"
 AIR_HU = -1024.0
 WHOLE = np.iinfo(np.int16).max
 FEWEST_GREYS = 255  # a range that whole numbers of the unit show well enough
@@ -39,16 +42,24 @@ class Grid:
 def preprocess_volumes(src: Path, dst: Path | str, grid: Grid) -> dict[str, Any]:
     """Every series that is a volume to `dst/NNNN.ome.zarr`, axes (head, back, left); each phase is a volume.
 
-    `dst` may be in an object store. What is padding holds air, or the lowest value. Raises UsageError and SourceError.
+    A DICOM SEG of a series becomes `NNNN.mask-M.ome.zarr` on the same grid. `dst` may be in an object store. What is
+    padding holds air, or the lowest value. Raises UsageError and SourceError.
     """
     files, site = files_below(src), new_place(dst)
     planes, refused = read_planes(files)
-    found = sort_planes(planes)
+    masks = sorted({plane.pixels.file for plane in planes if plane.modality == MASK})
+    found = sort_planes(plane for plane in planes if plane.modality != MASK)
     refused.update(found.refused)
-    numbered = [(f"{number:04d}.ome.zarr", stack) for number, stack in enumerate(found.stacks)]
+    numbered = [(f"{number:04d}", stack) for number, stack in enumerate(found.stacks)]
     made = parallel.over(numbered, _outcome, dst, grid)
     rows = [row for row in made if not isinstance(row, Reason)]
     refused.update(row for row in made if isinstance(row, Reason))
+    drawn = {stack.series: (name, stack) for name, stack in reversed(numbered) if name in {row["name"] for row in rows}}
+    for number, file in enumerate(masks):
+        try:
+            rows.append(_write_mask(read_mask(file), number, drawn, site, grid))
+        except StudyRejected as error:
+            refused[error.reason] += 1
     if not rows:
         raise SourceError(
             f"no volume in {len(files)} files; {len(found.films)} films, refused: {counted(refused) or 'none'}"
@@ -67,14 +78,41 @@ def preprocess_volumes(src: Path, dst: Path | str, grid: Grid) -> dict[str, Any]
 def _outcome(numbered: tuple[str, Stack], dst: Path | str, grid: Grid) -> dict[str, Any] | Reason:
     name, stack = numbered
     try:
-        return {"file": name, **write_stack(stack, place(dst).at(name), grid)}
+        return {"name": name, **write_stack(stack, place(dst).at(f"{name}.ome.zarr"), grid)}
     except StudyRejected as error:
         return error.reason
 
 
+def _write_mask(
+    mask: Mask, number: int, drawn: dict[str, tuple[str, Stack]], site: Place, grid: Grid
+) -> dict[str, Any]:
+    """Labels on the grid of the series they were drawn on. Raises StudyRejected (mask_unfit)."""
+    name, stack = drawn.get(mask.series, ("", None))
+    if stack is None or stack.planes[0].frame_of_reference != mask.frame_of_reference:
+        raise StudyRejected(Reason.MASK_UNFIT, detail="a mask of a series that is not among the volumes")
+    placed, _, _ = reoriented(extent(stack))
+    onto = regridded(placed, shape_at(placed, grid.spacing_mm))
+    labels = nearest(mask.labels, mask.geometry, onto)
+    before, after = volumes_mm3(mask.labels, mask.geometry), volumes_mm3(labels, onto)
+    if lost := lost_labels(before, after):
+        raise StudyRejected(Reason.MASK_UNFIT, detail=f"{len(lost)} labels of a mask are lost on the grid")
+    named = f"{name}.mask-{number}"
+    about = {"schema": 2, "values": "label", "labels": sorted(after), **_placed(onto)}
+    write_volume(site.at(f"{named}.ome.zarr"), labels, about)
+    return {"name": named, "shape": list(labels.shape), "modality": MASK, "spacing_mm": about["spacing_mm"]}
+
+
+def _placed(geometry: Geometry) -> dict[str, Any]:
+    return {
+        "axes": ["head", "back", "left"],
+        "spacing_mm": [round(step, 6) for step in geometry.spacing_mm],
+        "affine_lps": np.round(geometry.affine, 6).tolist(),
+    }
+
+
 def write_stack(stack: Stack, where: Path | str | Place, grid: Grid) -> dict[str, Any]:
     """Write one volume; its shape, modality and spacing. Raises StudyRejected and UsageError."""
-    placed, order, flips = reoriented(stack.geometry)
+    placed, order, flips = reoriented(extent(stack))
     shape = shape_at(placed, grid.spacing_mm)
     wanted = tuple(shape[order.index(axis)] for axis in range(3))
     voxels, numbers = _numbers(stack, wanted, grid.window)  # type: ignore[arg-type]
@@ -85,9 +123,7 @@ def write_stack(stack: Stack, where: Path | str | Place, grid: Grid) -> dict[str
         "body_part": folded(plane.body_part),
         "values": "HU" if in_hu(plane) else plane.unit or "relative",
         **numbers,
-        "axes": ["head", "back", "left"],
-        "spacing_mm": [round(step, 6) for step in there.spacing_mm],
-        "affine_lps": np.round(there.affine, 6).tolist(),
+        **_placed(there),
     }
     write_volume(where, np.ascontiguousarray(turned(voxels, order, flips)), about)
     return {"shape": list(shape), **{key: about[key] for key in ("modality", "spacing_mm")}}

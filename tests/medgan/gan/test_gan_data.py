@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 from medgan.gan.data import Batches
 
 CPU = torch.device("cpu")
+GOLDEN = [[2, 0, 4], [1, 3, 3], [0, 2, 1], [4, 0, 2]]  # of five images in batches of three, seed 7
 
 
 def batches(count: int = 10, batch: int = 4, seed: int = 0, dtype: str = "uint8") -> Batches:
@@ -48,3 +51,33 @@ def test_the_stored_range_becomes_minus_one_to_one(dtype: str) -> None:
     ends = np.array([0, np.iinfo(dtype).max], dtype).reshape(2, 1, 1, 1, 1)
     images, _ = Batches(ends, np.zeros(2), 2, 0).at(0, CPU)
     assert sorted(images.flatten().tolist()) == [-1.0, 1.0]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
+@pytest.mark.parametrize("seen", [0, 4, 8, 12, 36])
+def test_ranks_read_disjoint_parts_of_what_one_alone_would_read(ranks: int, seen: int) -> None:
+    whole = batches().at(seen, CPU)[1].tolist()
+    parts = []
+    for rank in range(ranks):
+        some = batches()
+        some.rank, some.ranks = rank, ranks
+        images, labels = some.at(seen, CPU)
+        assert ((images[:, 0, 0, 0, 0] + 1) * 127.5).round().long().tolist() == labels.tolist()
+        parts += labels.tolist()
+    assert parts == whole
+
+
+def test_the_order_is_that_of_earlier_checkpoints() -> None:
+    some = batches(count=5, batch=3, seed=7)
+    assert [some.index(seen).tolist() for seen in (0, 3, 6, 9)] == GOLDEN
+
+
+def test_images_that_lie_on_disk_are_the_same(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    held = rng.integers(0, 256, (30, 1, 1, 4, 4)).astype(np.uint8)
+    mapped = np.memmap(tmp_path / "images", np.uint8, "w+", shape=held.shape)
+    mapped[:] = held
+    labels = np.arange(30)
+    one, other = Batches(held, labels, 8, 3), Batches(mapped, labels, 8, 3)
+    for seen in range(0, 64, 8):
+        assert torch.equal(one.at(seen, CPU)[0], other.at(seen, CPU)[0])

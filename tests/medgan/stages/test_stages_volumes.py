@@ -1,8 +1,10 @@
 from pathlib import Path
 
+import highdicom as hd
 import numpy as np
 import pytest
 from dicom_series import ct_slice, film, write
+from pydicom.dataset import Dataset
 
 from medgan.cohort.volumes import read_volume
 from medgan.errors import SourceError
@@ -78,3 +80,60 @@ def test_each_phase_is_a_volume(tmp_path: Path) -> None:
     assert len(report["volumes"]) == 2 and report["corrected"] == {"multi_phase_split": 1}
     first, second = (read_volume(tmp_path / "dst" / f"{n:04d}.ome.zarr")[0] for n in range(2))
     assert (second - first == 100).all()
+
+
+def segmented(folder: Path, slices: list[Dataset], marked: np.ndarray) -> None:
+    """A DICOM SEG of one segment on these slices."""
+    code = hd.sr.CodedConcept("39607008", "SCT", "Lung")
+    segment = hd.seg.SegmentDescription(
+        segment_number=1,
+        segment_label="lung",
+        segmented_property_category=hd.sr.CodedConcept("123037004", "SCT", "Anatomical Structure"),
+        segmented_property_type=code,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.MANUAL,
+    )
+    mask = hd.seg.Segmentation(
+        source_images=slices,
+        pixel_array=marked,
+        segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+        segment_descriptions=[segment],
+        series_instance_uid="1.2.3.77",
+        series_number=9,
+        sop_instance_uid="1.2.3.77.1",
+        instance_number=1,
+        manufacturer="nobody",
+        manufacturer_model_name="none",
+        software_versions="0",
+        device_serial_number="0",
+    )
+    mask.save_as(folder / "mask.dcm")
+
+
+def whole_slices(count: int) -> list[Dataset]:
+    more = {"PatientBirthDate": "", "PatientSex": "", "StudyDate": "", "StudyTime": "", "AccessionNumber": ""}
+    return [ct_slice(i, StudyID="", ReferringPhysicianName="", SliceThickness=2.0, **more) for i in range(count)]
+
+
+def test_a_mask_comes_along_on_the_same_grid(tmp_path: Path) -> None:
+    slices = whole_slices(8)
+    write(tmp_path / "src", slices)
+    marked = np.zeros((8, 16, 16), np.uint8)
+    marked[2:6, 4:12, 6:10] = 1
+    segmented(tmp_path / "src", slices, marked)
+    report = preprocess_volumes(tmp_path / "src", tmp_path / "dst", Grid(1.0))
+    assert [row["name"] for row in report["volumes"]] == ["0000", "0000.mask-0"] and not report["refused"]
+    image, about = read_volume(tmp_path / "dst" / "0000.ome.zarr")
+    labels, said = read_volume(tmp_path / "dst" / "0000.mask-0.ome.zarr")
+    assert labels.shape == image.shape and said["affine_lps"] == about["affine_lps"] and said["labels"] == [1]
+    found = np.argwhere(labels)
+    assert found.min(axis=0).tolist() == [4, 4, 6] and found.max(axis=0).tolist() == [11, 11, 9]
+
+
+def test_a_mask_that_the_grid_would_lose_is_refused(tmp_path: Path) -> None:
+    slices = whole_slices(8)
+    write(tmp_path / "src", slices)
+    marked = np.zeros((8, 16, 16), np.uint8)
+    marked[3, 7, 7] = 1
+    segmented(tmp_path / "src", slices, marked)
+    report = preprocess_volumes(tmp_path / "src", tmp_path / "dst", Grid(4.0))
+    assert report["refused"] == {"mask_unfit": 1} and len(report["volumes"]) == 1
