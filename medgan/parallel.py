@@ -154,13 +154,14 @@ def _spread(
     chunks: list[list[T]],
     told: Callable[[int], None] = lambda done: None,
 ) -> list[list[U] | _Death]:
-    """One outcome a chunk, in order; each is fetched when it is there, so that few are lost with a worker."""
+    """One outcome a chunk, in order; each is fetched as soon as it is there, and forgotten by the cluster."""
     from distributed import KilledWorker, as_completed
 
     client, made, done = _open(), {}, 0
     futures = client.map(function, chunks, *([arg] * len(chunks) for arg in args), pure=False, retries=2)
-    order = [future.key for future in futures]
-    for future in as_completed(futures):
+    order, waiting = [future.key for future in futures], as_completed(futures)
+    del futures  # a result that is held at a worker is computed again when the worker dies
+    for future in waiting:
         try:
             made[future.key] = future.result()
         except KilledWorker as error:

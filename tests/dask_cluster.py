@@ -35,7 +35,7 @@ def _start(stack: contextlib.ExitStack, folder: Path, program: str, *words: str,
     command = [sys.executable, "-m", f"distributed.cli.{program}", "--host", "127.0.0.1", "--no-dashboard", *words]
     found = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "MEDGAN_DASK": "serial"}
     found |= {f"DASK_DISTRIBUTED__SCHEDULER__{name}": value for name, value in scheduler.items()}
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet: dict[str, Any] = {"stderr": open("/tmp/h8/log.txt","a")}
     process = subprocess.Popen(command, cwd=folder, env={**os.environ, **found}, **quiet)
     stack.callback(process.wait)
     stack.callback(process.kill)  # a nanny's worker ends with it

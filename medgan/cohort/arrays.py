@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from medgan.cohort.manifest import REMEDY, Reader, Writer, opened
 from medgan.cohort.places import Place, place
 from medgan.cohort.shards import Layout
-from medgan.cohort.volumes import write_volume as write_volume
 from medgan.errors import CorruptArtefact, UsageError
 
 PARTS = ("train", "select", "audit", "fresh")

@@ -125,13 +125,15 @@ def layout_of(document: bytes) -> Layout:
 
 def encode(block: NDArray[Any], layout: Layout) -> bytes:
     """One shard: `block` holds its rows, fewer than `layout.shard` at the array's end."""
-    chunks, index, offset = [], np.full((layout.shard // layout.chunk, 2), ABSENT, "<u8"), 0
+    parts: list[bytes] = []
+    index, offset = np.full((layout.shard // layout.chunk, 2), ABSENT, "<u8"), 0
     for number, start in enumerate(range(0, len(block), layout.chunk)):
         data = _packed(block[start : start + layout.chunk], layout)
-        index[number] = offset, len(data)
-        chunks.append(data)
-        offset += len(data)
-    return b"".join([*chunks, _checked(index.tobytes())])
+        index[number] = offset, len(data) + CHECK
+        parts += [data, _checksum(data)]
+        offset += len(data) + CHECK
+    listed = index.tobytes()
+    return b"".join([*parts, listed, _checksum(listed)])
 
 
 def decode(data: bytes, layout: Layout, out: NDArray[Any]) -> None:
@@ -146,15 +148,14 @@ def decode(data: bytes, layout: Layout, out: NDArray[Any]) -> None:
 
 
 def _packed(rows: NDArray[Any], layout: Layout) -> bytes:
-    """A chunk; at the array's end it is filled up, as every chunk of a regular grid is whole."""
+    """A chunk without its checksum; at the array's end it is filled up, as every chunk of a regular grid is whole."""
     whole = np.ascontiguousarray(rows, np.dtype(layout.kind).newbyteorder("<"))
     if len(rows) < layout.chunk:
         whole = np.concatenate([whole, np.zeros((layout.chunk - len(rows), *rows.shape[1:]), whole.dtype)])
     flat: Any = whole.reshape(-1)  # not as bytes: imagecodecs shuffles by the size of the buffer's own items
     level, codec = LEVELS[layout.codec], layout.codec
     # one thread: with several, blocks are stored as they finish, and equal arrays give unequal bytes
-    data = imagecodecs.blosc_encode(flat, level, compressor=codec, shuffle="bitshuffle", numthreads=1)
-    return _checked(bytes(data))
+    return bytes(imagecodecs.blosc_encode(flat, level, compressor=codec, shuffle="bitshuffle", numthreads=1))
 
 
 def _unpack(data: bytes, layout: Layout, out: NDArray[Any]) -> None:
@@ -178,14 +179,15 @@ def _index(data: bytes, layout: Layout) -> list[tuple[int, int]]:
     return [(int(offset), int(length)) for offset, length in numbers]
 
 
-def _checked(data: bytes) -> bytes:
-    return data + google_crc32c.value(data).to_bytes(CHECK, "little")
+def _checksum(data: bytes) -> bytes:
+    check: bytes = google_crc32c.value(data).to_bytes(CHECK, "little")
+    return check
 
 
 def _verified(data: bytes, length: int) -> bytes:
     """`data` without its checksum. Raises CorruptArtefact where that, or the length, is another."""
     body = data[:-CHECK]
-    if len(data) != length or length < CHECK or google_crc32c.value(body) != int.from_bytes(data[-CHECK:], "little"):
+    if len(data) != length or length < CHECK or _checksum(body) != data[-CHECK:]:
         raise CorruptArtefact(DAMAGED.format("checksum"))
     return body
 

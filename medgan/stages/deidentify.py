@@ -25,7 +25,7 @@ from medgan.stages.officer_report import PAGE, REPORT, report_of
 from medgan.stages.rejections import quarantined
 from medgan.store import writable, write_durably
 
-VERSION = 2  # bump when the same study and recipe should give another Study
+VERSION = 3  # bump when the same study and recipe should give another Study
 STAGE = "deidentify"
 CHUNK_BYTES, CHUNK_STUDIES = 128 << 20, 64  # held in memory together
 logger = logging.getLogger(__name__)

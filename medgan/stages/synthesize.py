@@ -19,7 +19,7 @@ from medgan.home import Home
 from medgan.recipes import SynthesizeRecipe
 from medgan.records import Checkpoint, Cohort
 
-VERSION = 1
+VERSION = 2
 CHUNK = 64  # images sampled before the next report of progress
 ENDINGS = {"png": "png", "nifti": "nii.gz", "dicom": "dcm"}  # the first one present is named in labels.csv
 OnProgress = Callable[[int, int], None]

@@ -18,7 +18,8 @@ from PIL import Image
 
 from medgan import digest as digests
 from medgan import parallel
-from medgan.cohort.arrays import CohortArrays, read_cohort
+from medgan.cohort.arrays import CohortArrays
+from medgan.cohort.staged import staged_part
 from medgan.errors import CorruptArtefact, SourceError, Stopped
 from medgan.gan import checkpoint as checkpoints
 from medgan.gan import train as gan
@@ -61,17 +62,17 @@ def train(
         stale.answer(home)
         return made
     home.research.store.verify(cohort.digest)
-    real = read_cohort(home.research.store.path(cohort.digest) / "cohort.zarr").part("train")
-    if not len(real):
-        raise SourceError("the cohort has no image in its train part; use more patients or another preprocess.split")
-    design = _design(real, recipe)
     hyper = _hyper(recipe, cohort.group)
-    run = _Run(home, key, recipe, cohort)
     with (
         home.research.ledger.lease(f"{STAGE}/{key}"),
+        staged_part(home.research.store.path(cohort.digest) / "cohort.zarr", "train", folder=home.work) as real,
         gan.threads(threads or parallel.cores()),
         _terminated() as terminated,
     ):
+        if not len(real):
+            raise SourceError("the cohort has no image in its train part; use more patients or another split")
+        design = _design(real, recipe)
+        run = _Run(home, key, recipe, cohort)
         iterator = gan.train(
             real.images,
             real.label,

@@ -9,13 +9,13 @@ import pytest
 from dask_cluster import cluster
 from dicom_series import ct_slice, sealed_study
 from distributed import KilledWorker
+from small import GRID
 
 from medgan import parallel
 from medgan.errors import Reason
 from medgan.home import Home
 from medgan.records import Quarantined, Sample, Study
 from medgan.stages.preprocess import STAGE, preprocess, preprocess_studies, sample_key
-from small import GRID
 
 POISON = 7
 
@@ -174,7 +174,7 @@ def studies_like(study: Study, count: int) -> list[Study]:
 
 def test_a_study_that_kills_its_workers_is_set_aside_and_its_neighbours_are_done(dask: None, tmp_path: Path) -> None:
     home = Home.create(tmp_path / "home")
-    studies = studies_like(sealed_study(home, [radiograph("f")], patient="p"), 34)
+    studies = studies_like(sealed_study(home, [ct_slice(i) for i in range(8)], patient="p"), 34)
     studies[POISON] = DeadlyStudy(**studies[POISON].model_dump(), spared=os.getpid())
     outcomes = preprocess(studies, GRID, home)
     assert outcomes[POISON] == Quarantined(study_key=f"{POISON:032x}", stage=STAGE, reason=Reason.POISON)
@@ -186,7 +186,7 @@ def test_a_study_that_kills_its_workers_is_set_aside_and_its_neighbours_are_done
 
 def test_a_chunk_of_studies_and_its_results_are_small_when_they_travel(tmp_path: Path) -> None:
     home = Home.create(tmp_path / "home")
-    chunk = studies_like(sealed_study(home, [radiograph("f")], patient="p"), 32)
+    chunk = studies_like(sealed_study(home, [ct_slice(i) for i in range(8)], patient="p"), 32)
     there = pickle.dumps((preprocess_studies, chunk, GRID, home))
     back = pickle.dumps(preprocess_studies(chunk, GRID, home))
     assert len(there) + len(back) < 64 << 10

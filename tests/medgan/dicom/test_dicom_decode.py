@@ -105,6 +105,27 @@ def test_a_sign_that_only_the_header_knows_is_carried_up(tmp_path: Path) -> None
     assert np.array_equal(stored_values(plane.pixels, 0), page[0])
 
 
+def test_a_sign_that_jpeg_2000_lacks_is_carried_up(tmp_path: Path) -> None:
+    page = noise((16, 16), "<i2", -2048, 2048)
+    stream = imagecodecs.jpeg2k_encode(
+        (page & 0x0FFF).astype("<u2"), codecformat="J2K", level=0, reversible=True, bitspersample=12
+    )
+    dataset = film("x", page, BitsStored=12, HighBit=11, PixelRepresentation=1, PixelData=encapsulate([stream]))
+    dataset["PixelData"].VR, dataset.file_meta.TransferSyntaxUID = "OB", JPEG2000Lossless
+    (plane,) = planes_of(write(tmp_path, [dataset])[0])
+    assert np.array_equal(stored_values(plane.pixels, 0), page)
+
+
+def test_bits_above_unsigned_pixels_are_cleared_and_a_file_cut_since_is_refused(tmp_path: Path) -> None:
+    page = noise((16, 12), "<u2", 0, 4096)
+    (file,) = write(tmp_path, [film("x", (page | 0xA000).astype("<u2"), BitsStored=12, HighBit=11)])
+    (plane,) = planes_of(file)
+    assert np.array_equal(stored_values(plane.pixels, 0), page)
+    file.write_bytes(file.read_bytes()[:-50])
+    with pytest.raises(StudyRejected, match="decode_failed"):
+        stored_values(plane.pixels, 0)
+
+
 def fragmented(fragments: list[bytes], table: bytes) -> bytes:
     parts = [b"\xfe\xff\x00\xe0" + struct.pack("<I", len(part)) + part for part in (table, *fragments)]
     return b"".join(parts) + b"\xfe\xff\xdd\xe0\0\0\0\0"

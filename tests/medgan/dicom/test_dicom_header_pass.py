@@ -136,7 +136,7 @@ def test_both_roads_say_the_same_of_damaged_headers(tmp_path: Path, name: str) -
         ("PixelSpacing", "DS", b"0.5\\xx"),
         ("InstanceNumber", "IS", b"1.5 "),
         ("PatientID", "LO", b"\x1b$)C\x0ea"),
-        ("SpecificCharacterSet", "CS", b"ISO\0IR 1"),
+        ("SpecificCharacterSet", "CS", b"I\0O_IR 100"),
     ],
 )
 def test_a_value_that_could_mean_two_things_is_left_to_pydicom(
@@ -150,6 +150,46 @@ def test_a_value_that_could_mean_two_things_is_left_to_pydicom(
     assert raw in data
     file.write_bytes(data)
     assert outcome(planes_of, file) == outcome(planes_by_pydicom, file)
+
+
+def same_by_both(files: list[Path]) -> bool:
+    return read_planes(files)[0] == [plane for file in files for plane in planes_by_pydicom(file)]
+
+
+def test_a_header_is_read_the_same_wherever_a_window_ends(tmp_path: Path) -> None:
+    datasets = [ct_slice(n, ImageComments="c" * (7300 + 2 * n), EchoTime="1.5") for n in range(320)]
+    files = write(tmp_path, datasets)
+    assert all(walks(file) for file in files) and same_by_both(files)
+
+
+def test_an_attribute_that_only_some_slices_have_is_not_taken_over(tmp_path: Path) -> None:
+    more: list[dict[str, Any]] = [
+        {"AcquisitionTime": f"12{n:04d}"} if n % 3 else {"SeriesTime": f"13{n:04d}"} for n in range(12)
+    ]
+    datasets = [ct_slice(n, **more[n]) for n in (1, 2, 4, 3, 0, 5, 6, 7)]
+    assert same_by_both(write(tmp_path, datasets))
+    files = sorted(write(tmp_path, datasets), key=lambda file: float(dcmread(file).get("AcquisitionTime", "inf")))
+    assert same_by_both(files) and [plane.phase[-1] for plane in read_planes(files)[0]][-3:] == ["", "", ""]
+
+
+def test_an_attribute_that_stands_twice_is_left_to_pydicom(tmp_path: Path) -> None:
+    (file,) = write(tmp_path, [ct_slice(0, InstanceNumber=17)])
+    once = b"\x20\0\x13\0IS\x02\x0017"
+    data = file.read_bytes()
+    assert data.count(once) == 1
+    file.write_bytes(data.replace(once, once + once.replace(b"17", b"18")))
+    assert not walks(file) and planes_of(file)[0].number == 18
+
+
+def test_padding_of_an_implicit_file_has_the_sign_of_its_pixels(tmp_path: Path) -> None:
+    for sign in (0, 1):
+        dataset = ct_slice(0, PixelRepresentation=sign, BitsStored=16, HighBit=15)
+        dataset.add_new("PixelPaddingValue", "SS", -2000)
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        dcmwrite(tmp_path / "f", dataset, enforce_file_format=True, implicit_vr=True)
+        (plane,) = planes_of(tmp_path / "f")
+        assert walks(tmp_path / "f") and plane.pixels.padding == ((-2000, -2000) if sign else (63536, 63536))
+        assert [plane] == planes_by_pydicom(tmp_path / "f")
 
 
 def test_a_plane_costs_less_than_two_kibibytes_and_shares_what_repeats(tmp_path: Path) -> None:
