@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 U = TypeVar("U")
 
+IN_FLIGHT = 512  # tasks the cluster knows of: enough for some hundred threads, and memory does not grow with the items
+
 _client: Any = None
 _opening = threading.Lock()  # Prefect's thread runner may ask from several tasks at once
 
@@ -157,19 +159,31 @@ def _spread(
     """One outcome a chunk, in order; each is fetched as soon as it is there, and forgotten by the cluster."""
     from distributed import KilledWorker, as_completed
 
-    client, made, done = _open(), {}, 0
-    futures = client.map(function, chunks, *([arg] * len(chunks) for arg in args), pure=False, retries=2)
-    order, waiting = [future.key for future in futures], as_completed(futures)
-    del futures  # a result that is held at a worker is computed again when the worker dies
-    for future in waiting:
+    client, coming, waiting = _open(), iter(enumerate(chunks)), as_completed()
+    made: list[list[U] | _Death] = [[] for _ in chunks]
+    places: dict[str, int] = {}
+
+    def send() -> None:
+        if some := dict(islice(coming, IN_FLIGHT // 2)):
+            more = ([arg] * len(some) for arg in args)
+            futures = client.map(function, list(some.values()), *more, pure=False, retries=2)
+            places.update(zip((future.key for future in futures), some, strict=True))
+            waiting.update(futures)  # and kept nowhere else: what a worker holds is done again when it dies
+
+    send()
+    done = 0
+    while places:
+        if len(places) <= IN_FLIGHT // 2:
+            send()
+        future = next(waiting)
+        place = places.pop(future.key)
         try:
-            made[future.key] = future.result()
+            made[place] = future.result()
+            done += 1
+            told(done)
         except KilledWorker as error:
-            made[future.key] = _Death(error)
-            continue
-        done += 1
-        told(done)
-    return [made[key] for key in order]
+            made[place] = _Death(error)
+    return made
 
 
 def batches(items: Sequence[T], most: int = 16, least: int = 64) -> Iterator[list[T]]:

@@ -1,6 +1,6 @@
 """Child processes that may die: an item that kills its child twice is given up, and the others go on.
 
-The Dask map (parallel.py) fails as a whole where a child dies of an item; what reads hostile files needs this one.
+The Dask map (parallel.py) spreads what is trusted; what reads hostile files needs this one, which starts in no time.
 """
 
 from __future__ import annotations

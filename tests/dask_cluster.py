@@ -1,10 +1,14 @@
-"""A Dask cluster for tests: a scheduler and workers as processes of their own on loopback, gone at the end."""
+"""A Dask cluster for tests: a scheduler and workers as processes of their own on loopback, gone at the end.
+
+The functions for its workers are here too, since a worker that is started again imports their module again.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE_S = 60.0
+POISON = 7
 
 
 @contextlib.contextmanager
@@ -35,7 +40,7 @@ def _start(stack: contextlib.ExitStack, folder: Path, program: str, *words: str,
     command = [sys.executable, "-m", f"distributed.cli.{program}", "--host", "127.0.0.1", "--no-dashboard", *words]
     found = {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1", "MEDGAN_DASK": "serial"}
     found |= {f"DASK_DISTRIBUTED__SCHEDULER__{name}": value for name, value in scheduler.items()}
-    quiet: dict[str, Any] = {"stderr": open("/tmp/h8/log.txt","a")}
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, cwd=folder, env={**os.environ, **found}, **quiet)
     stack.callback(process.wait)
     stack.callback(process.kill)  # a nanny's worker ends with it
@@ -49,3 +54,40 @@ def _awaited(file: Path) -> bytes:
                 return content
         time.sleep(0.05)
     raise TimeoutError("the scheduler did not start")
+
+
+def double(x: int, by: int) -> int:
+    return x * by
+
+
+def pids(items: list[int]) -> list[int]:
+    return [os.getpid() for _ in items]
+
+
+def deadly(items: list[int]) -> list[int]:
+    if POISON in items:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return [-item for item in items]
+
+
+def deadly_after_writing(items: list[int], folder: Path) -> list[int]:
+    """Each item leaves a file, to which a letter is added whenever it is done."""
+    for item in items:
+        if item == POISON:
+            os.kill(os.getpid(), signal.SIGKILL)
+        with (folder / str(item)).open("a") as file:
+            file.write("x")
+    return items
+
+
+def deadly_once(item: int, folder: Path) -> int:
+    if item == POISON and not (folder / "died").exists():
+        (folder / "died").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return -item
+
+
+def slow(items: list[int], folder: Path) -> list[int]:
+    (folder / str(os.getpid())).touch()
+    time.sleep(0.1)
+    return [-item for item in items]

@@ -34,6 +34,7 @@ def staged_part(
     if item * len(rows) <= (OF_AVAILABLE * available() if room is None else room):
         yield read_part(where, *names)
         return
+    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
         yield _mapped(where, rows, max(1, BLOCK // item), file)
 

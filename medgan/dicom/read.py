@@ -29,10 +29,9 @@ SIGN = tag_of("PixelRepresentation")
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 # what differs from slice to slice; all the rest is looked at once for the files that have it in common
 OWN = (
-    *("SOPInstanceUID", "ImagePositionPatient", "InstanceNumber", "RescaleSlope", "RescaleIntercept", "StackID"),
-    *("TemporalPositionIndex", "TemporalPositionIdentifier", "EffectiveEchoTime", "EchoTime", "EchoNumbers"),
-    *("InversionTime", "DiffusionBValue", "TriggerTime", "NominalCardiacTriggerDelayTime", "AcquisitionNumber"),
-    *("FrameReferenceTime", "AcquisitionTime"),
+    *("SOPInstanceUID", "ImagePositionPatient", "InstanceNumber", "AcquisitionNumber", "AcquisitionTime"),
+    *("RescaleSlope", "RescaleIntercept", "TemporalPositionIndex", "TemporalPositionIdentifier", "TriggerTime"),
+    "FrameReferenceTime",
 )
 MOST_KEPT = 256  # kinds of header
 OWN_TAGS = tuple((keyword, tag_of(keyword)) for keyword in OWN)

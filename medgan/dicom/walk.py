@@ -205,15 +205,35 @@ def _walked(window: _Window) -> tuple[list[_Part], _Found]:
             raise Odd
         if tag in PIXELS:
             return parts, (syntax, raw, _placed(place, window))
-        value = None
         if tag in KNOWN:
             if tag in ODD or tag in raw:
                 raise Odd
-            value = raw[tag] = vr, window.data[begin:end]
-        at = window.began
-        short = end - at <= LONGEST_PART and end <= len(window.data) and tag not in VARIES
-        parts.append((tag, window.data[at:end] if short else None, value))
+            raw[tag] = vr, window.data[begin:end]
+        at, data = window.began, window.data
+        short = end - at <= LONGEST_PART and end <= len(data) and tag not in VARIES
+        parts.append((tag, data[at:end] if short else None, raw.get(tag)))
+        if explicit and not in_meta:
+            _short_ones(window, parts, raw)
     raise Odd
+
+
+def _short_ones(window: _Window, parts: list[_Part], raw: Raw) -> None:
+    """Step over all that come next, have a VR, are short and lie in the window: most attributes do."""
+    data, at = window.data, window.at
+    last = len(data) - 8
+    while at <= last:
+        tag, vr, length = _short_form(data, at)
+        begin = at + 8
+        end = begin + length
+        if vr not in SHORT or end > last or length > LONGEST_PART - 8 or tag in ODD or tag in raw or tag in PIXELS:
+            break
+        if tag in TAGS:
+            raw[tag] = vr, data[begin:end]
+            parts.append((tag, None if tag in VARIES else data[at:end], raw[tag]))
+        else:
+            parts.append((tag, None if tag in VARIES else data[at:end], None))
+        at = end
+    window.at = at
 
 
 def _placed(place: _Place, window: _Window) -> _Place:

@@ -85,13 +85,20 @@ class _Stage:
             _gather(self.flat, index, order, np.float32(self.scale), rows.numpy())
             return floats
         if self._there is not None:
-            rows.copy_(self._there[torch.from_numpy(index).to(self.device)])
+            rows.copy_(rows_of(self._there, torch.from_numpy(index).to(self.device)))
         else:
             stored = self._stored[: len(index)]
             stored.numpy()[order] = self.flat[index[order]]
             rows.copy_(stored, non_blocking=True)
             torch.cuda.current_stream(self.device).synchronize()  # the next batch is written over this one
         return floats.mul_(self.scale).sub_(1.0)
+
+
+def rows_of(stored: Tensor, index: Tensor) -> Tensor:
+    """Rows of stored integers [N, pixels], of the same kind."""
+    # PyTorch indexes no uint16 on CUDA: the same bits are taken as int16
+    bits = stored.view(torch.int16) if stored.dtype == torch.uint16 else stored
+    return bits[index].view(stored.dtype)
 
 
 @njit(nogil=True)

@@ -43,8 +43,11 @@ def on_grid(stack: Stack, shape: Shape, stored: Stored) -> tuple[NDArray[Any], N
     """A stack's `extent` on a grid of `shape` along its own axes, and what is padding. Raises StudyRejected."""
     grid, margins = Regrid(extent(stack).shape, shape, stored), _margins(stack)
     _, down_mm, along_mm = stack.geometry.spacing_mm
+    kind = stack.planes[0].pixels.dtype
+    # a plane is read over the one before: fresh memory costs more than reading
+    room = None if kind is None else np.empty(stack.planes[0].size, kind)
     for number, plane in enumerate(stack.planes):
-        found = decoded(plane)
+        found = decoded(plane, room if plane.pixels.dtype == kind else None)
         if stack.shear != (0.0, 0.0):
             found = _widened(found, margins)
         slip = (number * stack.shear[0] / down_mm, number * stack.shear[1] / along_mm)
@@ -76,15 +79,15 @@ def picture_on_grid(plane: Plane, size: tuple[int, int]) -> tuple[NDArray[np.flo
     return picture[0], None if outside is None else outside[0]
 
 
-def decoded(plane: Plane) -> Linear:
-    """Pixels in which more is brighter (in HU for CT). Raises StudyRejected."""
+def decoded(plane: Plane, out: NDArray[Any] | None = None) -> Linear:
+    """Pixels in which more is brighter (in HU for CT); `out` may come to hold them. Raises StudyRejected."""
     if in_hu(plane) and not plane.rescaled:
         raise StudyRejected(Reason.MISSING_ATTRIBUTE, detail="a CT slice does not say how its values become HU")
     if plane.pixels.samples > 1 or plane.pixels.photometric == PALETTE or plane.pixels.lut:
         picture, outside, top = values(plane)
         found = Linear(grey(picture, top) if picture.ndim == 3 else picture, 1.0, 0.0, outside)
     else:
-        raw = stored_values(plane.pixels, plane.frame)
+        raw = stored_values(plane.pixels, plane.frame, out)
         found = Linear(raw, plane.slope, plane.intercept, padding_of(raw, plane.pixels))
     if plane.pixels.photometric == "MONOCHROME1" and not in_hu(plane):
         return Linear(found.raw, -found.slope, -found.intercept, found.outside)

@@ -125,7 +125,7 @@ def write_stack(stack: Stack, where: Path | str | Place, grid: Grid) -> dict[str
         **numbers,
         **_placed(there),
     }
-    write_volume(where, np.ascontiguousarray(turned(voxels, order, flips)), about)
+    write_volume(where, turned(voxels, order, flips), about)
     return {"shape": list(shape), **{key: about[key] for key in ("modality", "spacing_mm")}}
 
 

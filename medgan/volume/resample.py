@@ -49,6 +49,7 @@ class Regrid:
         self._open: dict[int, _Sum] = {}
         self._through = _Through(before[1:], after[1:]), _Through(before[1:], after[1:])  # of values, and of cover
         self._spare: list[Plane] = []
+        self._numbers: NDArray[Any] = np.empty((after[2], after[1]), stored.dtype)
         self._number = 0
 
     def add(
@@ -102,17 +103,16 @@ class Regrid:
             if empty.any():
                 self.padding = np.zeros(self.after, bool) if self.padding is None else self.padding
                 self.padding[number] = empty.T
-        self.result[number] = cv2.transpose(self._kept(total, done.base))
+        cv2.transpose(self._kept(total, done.base), self.result[number])
         self._spare.append(done.total)
 
     def _kept(self, total: Plane, base: float) -> NDArray[Any]:
         scale, offset = np.float32(self.stored.scale), np.float32(self.stored.offset + base * self.stored.scale)
         if self.stored.dtype == "float32":
             return np.asarray(total * scale + offset)
-        out = np.empty(total.shape, self.stored.dtype)
-        limits = np.iinfo(out.dtype)
-        store_plane(total, scale, offset, np.float32(limits.min), np.float32(limits.max), out)
-        return out
+        limits = np.iinfo(self._numbers.dtype)
+        store_plane(total, scale, offset, np.float32(limits.min), np.float32(limits.max), self._numbers)
+        return self._numbers
 
 
 def resample(planes: Iterable[NDArray[Any]], before: Shape, after: Shape, stored: Stored | None = None) -> NDArray[Any]:
@@ -131,10 +131,14 @@ class _Sum:
     def __init__(self, total: Plane) -> None:
         self.total, self.base, self.weight = total, 0.0, 0.0
         self.cover: Plane | None = None
-        total.fill(0)
+        self._begun = False
 
     def add(self, plane: Plane, cover: Plane | None, factor: float, intercept: float, weight: float) -> None:
-        add_plane(self.total, plane, np.float32(factor))
+        if self._begun:
+            add_plane(self.total, plane, np.float32(factor))
+        else:
+            np.multiply(plane, np.float32(factor), out=self.total)
+            self._begun = True
         if cover is None and self.cover is None:
             self.base += intercept
             self.weight += weight

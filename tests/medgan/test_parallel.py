@@ -1,12 +1,11 @@
 import os
 import pickle
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dask_cluster import cluster
+from dask_cluster import POISON, cluster, deadly, deadly_after_writing, deadly_once, double, pids, slow
 from dicom_series import ct_slice, sealed_study
 from distributed import KilledWorker
 from small import GRID
@@ -16,8 +15,6 @@ from medgan.errors import Reason
 from medgan.home import Home
 from medgan.records import Quarantined, Sample, Study
 from medgan.stages.preprocess import STAGE, preprocess, preprocess_studies, sample_key
-
-POISON = 7
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +30,6 @@ def dask(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("MEDGAN_DASK", address)
     yield
     parallel.close()
-
-
-def double(x: int, by: int) -> int:
-    return x * by
-
-
-def pids(items: list[int]) -> list[int]:
-    return [os.getpid() for _ in items]
 
 
 @pytest.mark.parametrize("n", [0, 1, 5])
@@ -90,42 +79,13 @@ def test_batches_are_few_and_lose_nothing() -> None:
         assert [i for batch in found for i in batch] == list(range(n))
 
 
-def deadly(items: list[int]) -> list[int]:
-    if POISON in items:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return [-item for item in items]
-
-
-def deadly_after_writing(items: list[int], folder: Path) -> list[int]:
-    """Each item leaves a file, to which a letter is added whenever it is done."""
-    for item in items:
-        if item == POISON:
-            os.kill(os.getpid(), signal.SIGKILL)
-        with (folder / str(item)).open("a") as file:
-            file.write("x")
-    return items
-
-
-def deadly_once(item: int, folder: Path) -> int:
-    if item == POISON and not (folder / "died").exists():
-        (folder / "died").touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return -item
-
-
-def slow(items: list[int], folder: Path) -> list[int]:
-    (folder / str(os.getpid())).touch()
-    time.sleep(0.1)
-    return [-item for item in items]
-
-
 def test_a_poisoned_item_among_twenty_is_lost_and_all_others_come_in_order(dask: None) -> None:
     told: list[tuple[int, int]] = []
     found = parallel.in_chunks(
         list(range(20)), deadly, size=4, lost=lambda item: 1000 + item, on_progress=lambda d, t: told.append((d, t))
     )
     assert found == [1000 + item if item == POISON else -item for item in range(20)]
-    assert told == sorted(told) and told[-1] == (20, 20) and (16, 20) in told
+    assert told == sorted(told) and told[-1] == (20, 20)
 
 
 def test_what_a_killed_chunk_had_sealed_is_found_and_not_done_again(dask: None, tmp_path: Path) -> None:
@@ -147,7 +107,11 @@ def test_an_item_under_which_one_worker_died_is_not_lost(dask: None, tmp_path: P
     assert found == [-item for item in range(POISON + 1)] and (tmp_path / "died").exists()
 
 
-def test_where_a_worker_is_killed_midway_everything_still_comes(dask: None, tmp_path: Path) -> None:
+def test_where_a_worker_is_killed_midway_everything_still_comes(
+    dask: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parallel, "IN_FLIGHT", 8)  # far fewer than there are
+
     def kill(done: int, total: int) -> None:
         if done == 6:
             os.kill(int(next(tmp_path.iterdir()).name), signal.SIGKILL)

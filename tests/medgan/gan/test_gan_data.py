@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from medgan.gan.data import Batches
+from medgan.gan.data import Batches, rows_of
 
 CPU = torch.device("cpu")
 GOLDEN = [[2, 0, 4], [1, 3, 3], [0, 2, 1], [4, 0, 2]]  # of five images in batches of three, seed 7
@@ -81,3 +81,11 @@ def test_images_that_lie_on_disk_are_the_same(tmp_path: Path) -> None:
     one, other = Batches(held, labels, 8, 3), Batches(mapped, labels, 8, 3)
     for seen in range(0, 64, 8):
         assert torch.equal(one.at(seen, CPU)[0], other.at(seen, CPU)[0])
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_rows_kept_on_a_device_keep_their_upper_half(dtype: str) -> None:
+    stored = np.arange(np.iinfo(dtype).max + 1, dtype=dtype).reshape(-1, 2)
+    index = np.array([len(stored) - 1, 0, len(stored) // 2])
+    found = rows_of(torch.from_numpy(stored), torch.from_numpy(index))
+    assert found.to(torch.float32).tolist() == stored[index].astype(float).tolist()

@@ -19,6 +19,7 @@ from medgan.stages.preprocess import (
     preprocess_studies,
     preprocess_study,
 )
+from medgan.stages.quality import Quality
 
 RECIPE = PreprocessRecipe(size=16, slices=3, min_class_patients=2)
 
@@ -102,7 +103,9 @@ def test_lineage_is_recorded(home: Home) -> None:
     study = sealed_study(home, ct_study(1), patient="p")
     sample = preprocess_study(study, RECIPE, home)
     (cohort,) = assemble_cohorts([sample], RECIPE, home)
-    assert home.research.ledger.made_from(study.digest) == {sample.digest, cohort.digest}
+    (page,) = home.research.records("quality", Quality)
+    assert home.research.ledger.made_from(study.digest) == {sample.digest, cohort.digest, page.digest}
+    assert home.research.ledger.patients_of(page.digest) == {study.patient_key}
     assert home.research.ledger.patients_of(cohort.digest) == {study.patient_key}
     assert home.research.records("assemble", Cohort) == [cohort]
 
