@@ -47,6 +47,7 @@ def over(
     An item under which workers died three times, the last time with no other task of this call at work, is given up:
     its result is `lost(item)`; without `lost`, distributed's KilledWorker is raised. Locally each time is one worker;
     at the scheduler of MEDGAN_DASK it is as many as its own `allowed-failures`, and one more.
+    Raises ConnectionError when that scheduler goes away.
     """
     return in_chunks(items, partial(_each, function), *args, size=1, lost=lost, on_progress=on_progress)
 
@@ -157,7 +158,7 @@ def _spread(
     told: Callable[[int], None] = lambda done: None,
 ) -> list[list[U] | _Death]:
     """One outcome a chunk, in order; each is fetched as soon as it is there, and forgotten by the cluster."""
-    from distributed import KilledWorker, as_completed
+    from distributed import CancelledError, KilledWorker, as_completed
 
     client, coming, waiting = _open(), iter(enumerate(chunks)), as_completed()
     made: list[list[U] | _Death] = [[] for _ in chunks]
@@ -183,6 +184,9 @@ def _spread(
             told(done)
         except KilledWorker as error:
             made[place] = _Death(error)
+        except CancelledError:
+            close()  # this client would stay without a cluster
+            raise ConnectionError("the Dask scheduler went away; what is sealed stays so, run again") from None
     return made
 
 
@@ -229,6 +233,7 @@ def _connect() -> Any:
         {
             "distributed.scheduler.allowed-failures": 0,  # who is to blame is found out here
             "distributed.scheduler.worker-saturation": 1.0,  # what waits at a worker would be blamed with what runs
+            "distributed.worker.memory.pause": False,  # of workers that never give memory back, for good
             "distributed.admin.log-length": 0,
         }
     )

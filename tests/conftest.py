@@ -8,8 +8,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+# how long an example takes says nothing on a busy machine
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 PATIENTS, SEED = 8, 3
 LONGEST = "test_end_to_end.py"
 

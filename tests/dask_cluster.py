@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 PATIENCE_S = 60.0
 POISON = 7
 
@@ -90,4 +92,17 @@ def deadly_once(item: int, folder: Path) -> int:
 def slow(items: list[int], folder: Path) -> list[int]:
     (folder / str(os.getpid())).touch()
     time.sleep(0.1)
+    return [-item for item in items]
+
+
+KEPT: list[bytearray] = []
+
+
+def greedy(items: list[int], limit: int) -> list[int]:
+    """Takes nearly all of a worker's memory and keeps it; the poison takes more and more."""
+    end = 16 * limit if POISON in items else int(0.87 * limit)
+    while psutil.Process().memory_info().rss < end:
+        KEPT.append(bytearray(b"x") * (4 << 20))
+        time.sleep(0.002)
+    time.sleep(0.3)  # a worker looks at its memory a few times a second
     return [-item for item in items]

@@ -4,8 +4,9 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
-from dask_cluster import POISON, cluster, deadly, deadly_after_writing, deadly_once, double, pids, slow
+from dask_cluster import POISON, cluster, deadly, deadly_after_writing, deadly_once, double, greedy, pids, slow
 from dicom_series import ct_slice, sealed_study
 from distributed import KilledWorker
 from small import GRID
@@ -168,3 +169,39 @@ def test_a_local_cluster_really_works_in_other_processes_and_outlives_them(monke
         parallel.close()
     assert len(found) == 8 and os.getpid() not in found
     assert outlived == [1000 + item if item == POISON else -item for item in range(8)]
+
+
+@pytest.mark.timeout(90)
+def test_what_takes_more_than_a_workers_memory_is_lost_and_workers_that_are_nearly_full_go_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if parallel.cores() < 2:
+        pytest.skip("one core: everything is done in this process")
+    parallel.close()
+    limit = 400 << 20
+    monkeypatch.setenv("MEDGAN_DASK", "")
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", parallel.cores() * limit)
+    try:
+        found = parallel.in_chunks(list(range(12)), greedy, limit, size=2, lost=lambda item: 1000 + item)
+    finally:
+        parallel.close()
+    assert found == [1000 + item if item == POISON else -item for item in range(12)]
+
+
+def test_a_scheduler_that_goes_away_is_an_error_of_the_world_and_another_is_found_after_it(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(done: int, total: int) -> None:
+        for process in psutil.Process().children():
+            if done == 4 and f"{tmp_path}/scheduler.json" in process.cmdline():
+                process.kill()
+
+    parallel.close()
+    (tmp_path / "pids").mkdir()
+    items = list(range(40))
+    with cluster(tmp_path, workers=1) as its_own, pytest.raises(OSError, match="scheduler went away"):
+        monkeypatch.setenv("MEDGAN_DASK", its_own)
+        parallel.in_chunks(items, slow, tmp_path / "pids", size=2, on_progress=end)
+    monkeypatch.setenv("MEDGAN_DASK", address)
+    assert parallel.in_chunks(items, slow, tmp_path / "pids", size=2) == [-item for item in items]
+    parallel.close()

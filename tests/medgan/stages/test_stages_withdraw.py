@@ -282,7 +282,7 @@ def test_the_proof_counts_what_went_and_names_nobody(tmp_path: Path) -> None:
     (proof,) = proofs(home)
     file = home.root / "identified" / "withdrawals" / "proofs" / done.proof
     assert file.stat().st_mode & 0o777 == 0o600 and file.parent.stat().st_mode & 0o777 == 0o700
-    assert proof["deleted"] == {"ingest": 1, "deidentify": 1, "preprocess": 1, "assemble": 1}
+    assert proof["deleted"] == {"ingest": 1, "deidentify": 1, "preprocess": 1, "assemble": 1, "quality": 1}
     assert (proof["inputs"], proof["left"], proof["why"]) == (1, 0, "withdrawn")
     assert proof["erased_cohorts"] == [cohort.digest] and done.erased_cohorts == (cohort.digest,)
     assert (proof["stale_checkpoints"], proof["stale_cohorts"], proof["stale_releases"]) == ([saw], [fake], [bundle])
@@ -317,7 +317,7 @@ def test_cut_off_anywhere_the_second_call_ends_the_same_and_proves_all_of_it(
             withdraw(["17"], home)
     done = withdraw(["17"], home)
     (proof,) = proofs(home)
-    assert proof["deleted"] == {"ingest": 1, "deidentify": 1, "preprocess": 1, "assemble": 1}
+    assert proof["deleted"] == {"ingest": 1, "deidentify": 1, "preprocess": 1, "assemble": 1, "quality": 1}
     assert (proof["inputs"], proof["left"], proof["tombstones"]) == (1, 0, 2)  # of the id, and of whoever issued it
     assert done.stale_checkpoints == (saw,) and home.research.ledger.requested("retrain") == [saw]
     assert not holds(home, needle(folder, "17")) and holds(home, needle(folder, "18"))
