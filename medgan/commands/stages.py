@@ -235,10 +235,10 @@ def phantom(
 def _bring_in(home: Any, cohort: str, recipe: str, steps: console.Steps) -> Any:
     """A cohort from outside: packed Zarr or npz as it is; pictures by way of ingestion and de-identification."""
     from medgan.recipes import PreprocessRecipe, load
-    from medgan.stages import preprocess as stage
     from medgan.stages.bring_in import pictures
+    from medgan.stages.packed import import_cohort
 
     path = Path(cohort)
     if path.suffix == ".npz" or (path / "zarr.json").is_file():
-        return stage.import_cohort(path, load(PreprocessRecipe, recipe), home)
+        return import_cohort(path, load(PreprocessRecipe, recipe), home)
     return pictures(cohort, recipe, home, on_progress=steps.reporter)

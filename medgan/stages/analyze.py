@@ -26,7 +26,7 @@ from medgan.home import Home
 from medgan.recipes import AnalyzeRecipe, PreprocessRecipe
 from medgan.records import Analysis, AnalysisModel, Checkpoint, Findings
 from medgan.stages import newest
-from medgan.stages.preprocess import read_packed
+from medgan.stages.packed import read_packed
 from medgan.store import writable
 
 VERSION = 1  # bump when the same images and recipe should give another model

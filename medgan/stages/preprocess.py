@@ -15,20 +15,17 @@ import numpy as np
 
 from medgan import digest as digests
 from medgan import parallel
-from medgan.cohort.arrays import PARTS, CohortArrays, read_cohort, write_cohort
+from medgan.cohort.arrays import PARTS, CohortArrays, write_cohort
 from medgan.cohort.assemble import Rows, assemble
-from medgan.cohort.imported import read_npz
 from medgan.cohort.split import side, side_of_all
 from medgan.dicom.read import Plane, read_planes
-from medgan.errors import CorruptArtefact, Reason, SourceError, StudyRejected, UsageError
+from medgan.errors import CorruptArtefact, Reason, SourceError, StudyRejected
 from medgan.home import Home
 from medgan.recipes import PreprocessRecipe
 from medgan.records import Cohort, Quarantined, Sample, Study
 from medgan.stages.onto_grid import Picture, Pictures, counted, files_below, new_place, pictures_of, pictures_of_planes
 from medgan.stages.quality import quality_report, write_quality
 from medgan.stages.rejections import quarantined
-from medgan.volume.crop import inside_square, pad_square
-from medgan.volume.resample import resample
 
 VERSION = 2  # bump when the same study and recipe should give another Sample
 STAGE, ASSEMBLE = "preprocess", "assemble"
@@ -121,25 +118,6 @@ def assemble_cohorts(samples: Sequence[Sample], recipe: PreprocessRecipe, home: 
         poor = sum(s.refused.get(Reason.LOW_QUALITY, 0) for s in kept if cohort.group in s.groups)
         quality_report(cohort, recipe.quality, home, refused=poor)
     return tuple(sorted(cohorts, key=lambda cohort: (-cohort.patients, -cohort.count, cohort.group)))
-
-
-def import_cohort(path: Path, recipe: PreprocessRecipe, home: Home) -> Cohort:
-    """A packed Zarr cohort or an npz as a sealed real cohort of this home. Raises UsageError.
-
-    A Zarr cohort keeps its grid, split and keys; pictures of an npz are brought onto the recipe's grid, split here.
-    """
-    cohort, inputs, owners = read_packed(path, recipe, home)
-    key = digests.key(ASSEMBLE, VERSION, inputs, recipe, key=home.key_fingerprint)
-    return _seal(key, cohort, recipe, home, patients=owners)
-
-
-def read_packed(path: Path, recipe: PreprocessRecipe, home: Home) -> tuple[CohortArrays, list[str], list[str]]:
-    """What others packed, digests of its content, and keys of all who were in it. Raises UsageError."""
-    if path.is_dir():
-        return _read_zarr(path)
-    if path.is_file():
-        return _read_npz(path, recipe, home)
-    raise UsageError("no cohort there; expected a packed Zarr cohort (a folder) or an npz file")
 
 
 def preprocess_folder(src: Path, dst: Path | str, recipe: PreprocessRecipe) -> dict[str, Any]:
@@ -279,7 +257,7 @@ def _cohort(
         side=lambda one: side_of_all(home.pseudonym_key, persons.get(one, (one,)), recipe.split),
         attributes=attributes(group, about["modality"], about["body_part"], about["values"], recipe),
     )
-    return _seal(key, cohort, recipe, home, parents=inputs, patients=[*keys, *owners])
+    return seal(key, cohort, recipe, home, parents=inputs, patients=[*keys, *owners])
 
 
 def attributes(group: str, modality: str, body_part: str, values: str, recipe: PreprocessRecipe) -> dict[str, Any]:
@@ -297,7 +275,7 @@ def attributes(group: str, modality: str, body_part: str, values: str, recipe: P
     }
 
 
-def _seal(
+def seal(
     key: str,
     cohort: CohortArrays,
     recipe: PreprocessRecipe,
@@ -340,43 +318,6 @@ def _page(file: Path) -> np.ndarray[Any, Any]:
             "the pictures of a sample are missing or damaged; run `medgan doctor --repair`, then preprocess again"
         ) from None
     return page
-
-
-def _read_zarr(path: Path) -> tuple[CohortArrays, list[str], list[str]]:
-    try:
-        cohort = read_cohort(path)
-    except CorruptArtefact:
-        raise UsageError("the folder is not a packed cohort, or is damaged; pictures are taken in by ingest") from None
-    if not len(cohort) or cohort.split.max() >= len(PARTS) or cohort.label.max() >= len(cohort.classes):
-        raise UsageError("the cohort holds no image, or labels and parts that it does not name")
-    columns = [cohort.images, cohort.label, cohort.split, cohort.patient_key]
-    content = digests.sha256(b"".join(np.ascontiguousarray(column).tobytes() for column in columns))
-    inputs = [content, digests.sha256(digests.canonical([*cohort.classes, cohort.attributes]))]
-    return cohort, inputs, cohort.patient_key.tolist()
-
-
-def _read_npz(path: Path, recipe: PreprocessRecipe, home: Home) -> tuple[CohortArrays, list[str], list[str]]:
-    source = digests.sha256_file(path)
-    rows, unit = read_npz(path, lambda one: digests.patient_key(home.pseudonym_key, one, f"npz {source}"))
-    images = np.stack([_regridded(image, recipe) for image in rows.images])
-    dims = 3 if images.shape[2] > 1 else 2
-    cohort = assemble(
-        Rows(images, rows.labels, rows.patient_keys),
-        unit=unit,
-        min_class_patients=recipe.min_class_patients,
-        side=lambda key: side(home.pseudonym_key, key, recipe.split),
-        attributes=attributes(f"OT-ANY-{dims}d-{recipe.size}", "OT", "ANY", "relative", recipe),
-    )
-    return cohort, [source], list(rows.patient_keys)
-
-
-def _regridded(image: np.ndarray[Any, Any], recipe: PreprocessRecipe) -> np.ndarray[Any, Any]:
-    """[1, D, H, W] stored integers, on the recipe's grid, aspect kept; a single slice stays one."""
-    depth = recipe.depth if image.shape[1] > 1 else 1
-    height, width = inside_square(image.shape[2], image.shape[3], recipe.size)
-    grid = resample(image[0], image.shape[1:], (depth, height, width))
-    squares = np.stack([pad_square(page, recipe.size, 0.0) for page in grid])
-    return np.rint(squares)[None].astype(image.dtype)
 
 
 def _by_study(planes: Sequence[Plane]) -> list[tuple[str, list[Plane]]]:

@@ -12,9 +12,9 @@ from medgan.errors import Reason, SourceError, StudyRejected, UsageError
 from medgan.home import Home
 from medgan.recipes import PreprocessRecipe
 from medgan.records import Cohort, Quarantined, Sample, Study
+from medgan.stages.packed import import_cohort
 from medgan.stages.preprocess import (
     assemble_cohorts,
-    import_cohort,
     preprocess_folder,
     preprocess_studies,
     preprocess_study,
