@@ -8,7 +8,7 @@ import traceback
 
 import typer
 
-from medgan import console
+from medgan import console, parallel
 from medgan.commands import analyze, deidentify, house, intake, road, stages  # noqa: F401 - each adds its verbs to the app
 from medgan.commands.app import app
 from medgan.errors import MedganError, Stopped, UsageError
@@ -40,6 +40,8 @@ def main() -> None:
         frames = "\n".join(f"  {f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__))
         console.fail(f"internal error {type(error).__name__}; this is a bug, please report these lines:\n{frames}")
         code = 1
+    finally:
+        parallel.close()  # left to the end of the interpreter, a cluster complains
     sys.exit(code if isinstance(code, int) else 0)
 
 

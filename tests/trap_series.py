@@ -76,7 +76,8 @@ SCOUT = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "InstanceNumber": 40
 
 def traps() -> dict[str, Trap]:
     """Every trap by its name."""
-    return {**positions_traps(), **passes_traps(), **mixture_traps(), **value_traps(), **honest_series()}
+    kinds = (positions_traps, copies_traps, passes_traps, mixture_traps, value_traps, honest_series)
+    return {name: trap for kind in kinds for name, trap in kind().items()}
 
 
 def positions_traps() -> dict[str, Trap]:
@@ -116,9 +117,18 @@ def positions_traps() -> dict[str, Trap]:
     }
 
 
+def copies_traps() -> dict[str, Trap]:
+    once = cut(place(4), shade=SHADE, InstanceNumber=5)
+    return {
+        "duplicate, same pixels": volume([*block(), cut(place(4), name="copy", InstanceNumber=30)], corrected=COPY),
+        "a file twice": volume([*block(), cut(place(4), InstanceNumber=5)], corrected=COPY),
+        "all files twice": volume(block() + block(), corrected={"duplicate_dropped": COUNT}),
+        "duplicate, other pixels": refusal([*block(), once], Reason.MULTI_PHASE, why="nothing says which is right"),
+    }
+
+
 def passes_traps() -> dict[str, Trap]:
     first, second = ACQUISITIONS
-    once = cut(place(4), shade=SHADE, InstanceNumber=5)
     mr = {"Modality": "MR", "RescaleIntercept": -1024}
     interleaved = [
         cut(place(i), shade=SHADE * (i % 2), EchoTime=[10.0, 80.0][i % 2], InstanceNumber=i + 1, **mr)
@@ -140,10 +150,6 @@ def passes_traps() -> dict[str, Trap]:
         for dataset in block(shade=SHADE * gate, first=1 + COUNT * gate, Modality="PT", TriggerTime=100.0 * gate)
     ]
     return {
-        "duplicate, same pixels": volume([*block(), cut(place(4), name="copy", InstanceNumber=30)], corrected=COPY),
-        "a file twice": volume([*block(), cut(place(4), InstanceNumber=5)], corrected=COPY),
-        "all files twice": volume(block() + block(), corrected={"duplicate_dropped": COUNT}),
-        "duplicate, other pixels": refusal([*block(), once], Reason.MULTI_PHASE, why="nothing says which is right"),
         "two phases": both(block(**first), block(shade=SHADE, first=11, **second), 10, 10, corrected=SPLIT),
         "second phase shorter": both(block(**first), block(6, shade=SHADE, first=11, **second), 10, 6, corrected=SPLIT),
         "phases between one another": both(apart, [], 5, 5, corrected=SPLIT),

@@ -7,14 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.uid import UID, SegmentationStorage
 
 from medgan.dicom.pixels import UNREADABLE
 from medgan.errors import Reason, StudyRejected
 from medgan.volume.geometry import Geometry, unit
-
-MASK_CLASSES = frozenset({SegmentationStorage, UID("1.2.840.10008.5.1.4.1.1.66.7")})  # binary or fractional; label map
-HALF = 0.5  # of a fractional segment's largest value
 
 
 @dataclass(frozen=True, slots=True)

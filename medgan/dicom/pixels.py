@@ -53,7 +53,7 @@ MOST_PIXELS, MOST_FRAMES = 1 << 27, 1 << 16  # of one frame, of one file; more i
 FLOATS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Pixels:
     """Where a file's pixels are, and how they are stored."""
 

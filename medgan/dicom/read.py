@@ -38,7 +38,7 @@ OWN_TAGS = tuple((keyword, tag_of(keyword)) for keyword in OWN)
 COMMON_TAGS = {tag_of(keyword): keyword for keyword in WANTED if keyword not in OWN}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # a scheduler's log may show what a task was given
 class Plane:
     """One picture: what its header says of it, and where its pixels are."""
 

@@ -26,7 +26,7 @@ DIXON = {"W", "F", "WATER", "FAT", "IP", "OP", "IN", "OPP", "IN_PHASE", "OUT_PHA
 COMPUTED = {"MPR", "MIP", "MINIP", "MNIP", "PROJECTION IMAGE", "ADC", "FA", "TRACEW", "SUBTRACTION", "RCBF", "RCBV"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Stack:
     """Planes in order along their normal, one step apart, and the upright grid they span.
 

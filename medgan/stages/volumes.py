@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ def preprocess_volumes(src: Path, dst: Path | str, grid: Grid) -> dict[str, Any]
     padding holds air, or the lowest value. Raises UsageError and SourceError.
     """
     files, site = files_below(src), new_place(dst)
-    planes, refused = read_planes(files)
+    read, refused = read_planes(files)
+    planes = [replace(plane, patient="", study="") for plane in read]  # no task needs to know whose they are
     masks = sorted({plane.pixels.file for plane in planes if plane.modality == MASK})
     found = sort_planes(plane for plane in planes if plane.modality != MASK)
     refused.update(found.refused)
