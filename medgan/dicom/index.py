@@ -1,4 +1,7 @@
-"""The header-only pass: is this a DICOM image that can be taken in, and whose is it? Pixels stay untouched."""
+"""The header-only pass: is this a DICOM image that can be taken in, and whose is it? Pixels stay untouched.
+
+pydicom is imported where it is needed, which is seldom: each of an intake's children would wait for it.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,8 @@ import re
 import warnings
 from dataclasses import dataclass
 
-from pydicom.charset import convert_encodings, decode_bytes
-from pydicom.dataset import FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID as PydicomUID
-from pydicom.uid import UID_dictionary
-from pydicom.valuerep import TEXT_VR_DELIMS
-
 from medgan.dicom import declared, structure
+from medgan.dicom.dictionary import IMAGE_CLASSES
 from medgan.dicom.structure import DEFLATED, EXPLICIT, IMPLICIT, PRIVATE_IMPLICIT, Bytes, Structure
 from medgan.errors import InputRejected, Reason
 
@@ -24,9 +20,6 @@ CHARACTER_SET, MODALITY, PATIENT_ID, ISSUER = 0x00080005, 0x00080060, 0x00100020
 FRAME_OF_REFERENCE = 0x00200052
 META_CLASS, META_SYNTAX = 0x00020002, 0x00020010
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
-IMAGE_CLASSES = frozenset(
-    uid for uid, (name, kind, *_) in UID_dictionary.items() if kind == "SOP Class" and "Image Storage" in name
-)
 # leading zeros are wrong by PS3.5 9.1 but common; dots and digits alone can never be a path
 UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 CODE = re.compile(rb"[ -~]*")
@@ -78,6 +71,11 @@ def missing_start(data: Bytes) -> bytes:
 
 def _meta(sop_class: str, sop_instance: str, syntax: str) -> bytes:
     """A file meta group."""
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.filebase import DicomBytesIO
+    from pydicom.filewriter import write_file_meta_info
+    from pydicom.uid import UID as PydicomUID
+
     file = DicomBytesIO()
     file.is_little_endian, file.is_implicit_VR = True, False
     with warnings.catch_warnings(action="ignore"):  # pydicom's warnings quote values
@@ -185,6 +183,9 @@ def _text(raw: bytes | None, charsets: bytes) -> str:
         return ""
     if raw.isascii() and b"\x1b" not in raw:
         return _ascii(raw)
+    from pydicom.charset import convert_encodings, decode_bytes
+    from pydicom.valuerep import TEXT_VR_DELIMS
+
     with warnings.catch_warnings(action="ignore"):  # pydicom's warnings quote values
         try:
             encodings = convert_encodings(_ascii(charsets).split("\\"))

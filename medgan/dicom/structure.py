@@ -12,8 +12,7 @@ import struct
 import zlib
 from dataclasses import dataclass, field
 
-from pydicom.datadict import DicomDictionary, dictionary_VR
-
+from medgan.dicom.dictionary import PRESENT_VRS, first_vr
 from medgan.errors import InputRejected, Reason
 
 MAX_DEPTH = 32  # pydicom fails near 249, a real archive server crashed at 50; real files stay below 10
@@ -50,11 +49,7 @@ def _sort(vr: bytes) -> str:
 
 
 SORT_OF = {vr: _sort(vr) for vr in SHORT | LONG}
-SORTS = {
-    tag: _sort(vr[:2].encode())
-    for tag, (vr, _, _, retired, _) in DicomDictionary.items()
-    if not retired and vr[:2].encode() in SHORT | LONG - {b"UN"}
-}
+SORTS = {tag: _sort(vr) for tag, vr in PRESENT_VRS.items() if vr in SHORT | LONG - {b"UN"}}
 
 
 @dataclass(slots=True)
@@ -219,11 +214,7 @@ def _header(found: Structure, at: int, level: _Level, tag: int) -> tuple[bytes, 
         if vr not in LONG or at + 12 > level.limit:
             raise InputRejected(Reason.UNREADABLE)  # no VR: damaged, or an implicit attribute among explicit ones
         return vr, at + 12, _u32(found, at + 8)
-    try:
-        vr = dictionary_VR(tag).encode()[:2]
-    except KeyError:
-        vr = b"UN"
-    return vr, at + 8, _u32(found, at + 4)
+    return first_vr(tag), at + 8, _u32(found, at + 4)
 
 
 def _pixels(found: Structure, tag: int, begin: int, length: int) -> int:

@@ -28,7 +28,8 @@ from pynetdicom.dimse_messages import DIMSEMessage
 from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext
 from pynetdicom.transport import AssociationSocket, ThreadedAssociationServer
 
-from medgan.dicom.index import IMAGE_CLASSES, IMPLEMENTATION
+from medgan.dicom.dictionary import IMAGE_CLASSES
+from medgan.dicom.index import IMPLEMENTATION
 from medgan.dicom.structure import BIG_ENDIAN, DEFLATED, EXPLICIT, IMPLICIT
 from medgan.errors import SourceError, UsageError
 from medgan.sources.connection import Connection
