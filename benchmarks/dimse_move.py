@@ -61,6 +61,8 @@ def main() -> None:
     total = asked.studies * asked.images
     with tempfile.TemporaryDirectory() as folder, orthanc(Path(folder)) as archive:
         fill(archive, asked.studies, asked.images, asked.side)
+        ground = Path(folder) / "kept"
+        ground.mkdir()
         for retrieve in ("move", "get"):
             print(
                 f"C-{retrieve.upper()}, {total} images of {asked.side} x {asked.side}, medians of {asked.rounds} rounds"
@@ -68,7 +70,7 @@ def main() -> None:
             address = f"{archive.dimse}?retrieve={retrieve}"
             recipe = IngestRecipe(stability_s=0)
             calls = {
-                "medgan": (total, lambda: intake(address, total, recipe)),  # noqa: B023
+                "medgan": (total, lambda: intake(address, total, recipe, ground)),  # noqa: B023
                 "bare pynetdicom": (total, lambda: timed(lambda: bare(archive, total, retrieve))),  # noqa: B023
             }
             rates = compare(calls, asked.rounds)
