@@ -22,6 +22,7 @@ from medgan.errors import CorruptArtefact
 
 ABSENT = (1 << 64) - 1  # offset and length of a chunk that is all fill value, or beyond the array
 LEVELS = {"lz4": 5, "zstd": 1}
+BLOCKS = {"lz4": 1 << 16, "zstd": 0}  # bytes, 0: Blosc's choice; for noisy volumes smaller and faster than that
 LITTLE = {"name": "bytes", "configuration": {"endian": "little"}}
 CRC32C = {"name": "crc32c"}
 INDEX = [LITTLE, CRC32C]
@@ -75,7 +76,7 @@ class Layout:
             "cname": self.codec,
             "clevel": LEVELS[self.codec],
             "shuffle": "bitshuffle",
-            "blocksize": 0,
+            "blocksize": BLOCKS[self.codec],
         }
         sharding = {
             "chunk_shape": [self.chunk, *item],
@@ -153,9 +154,9 @@ def _packed(rows: NDArray[Any], layout: Layout) -> bytes:
     if len(rows) < layout.chunk:
         whole = np.concatenate([whole, np.zeros((layout.chunk - len(rows), *rows.shape[1:]), whole.dtype)])
     flat: Any = whole.reshape(-1)  # not as bytes: imagecodecs shuffles by the size of the buffer's own items
-    level, codec = LEVELS[layout.codec], layout.codec
+    options = {"compressor": layout.codec, "blocksize": BLOCKS[layout.codec], "shuffle": "bitshuffle"}
     # one thread: with several, blocks are stored as they finish, and equal arrays give unequal bytes
-    return bytes(imagecodecs.blosc_encode(flat, level, compressor=codec, shuffle="bitshuffle", numthreads=1))
+    return bytes(imagecodecs.blosc_encode(flat, LEVELS[layout.codec], numthreads=1, **options))
 
 
 def _unpack(data: bytes, layout: Layout, out: NDArray[Any]) -> None:

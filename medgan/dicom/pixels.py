@@ -51,6 +51,8 @@ PALETTE = "PALETTE COLOR"
 PHOTOMETRIC = frozenset((*GREYS, *COLOURS, PALETTE))
 MOST_PIXELS, MOST_FRAMES = 1 << 27, 1 << 16  # of one frame, of one file; more is taken for an attack
 FLOATS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
+DTYPES = {(kind, bits): np.dtype(f"{kind}{bits // 8}") for kind in "iu" for bits in (8, 16, 32)}
+DTYPES["f", 32] = np.dtype("f4")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -84,18 +86,17 @@ class Pixels:
     @property
     def native(self) -> np.dtype[Any] | None:
         """The type in which uncompressed single-sample pixels stand in the file; None for others."""
-        compressed, little = _traits(self.syntax)
-        if compressed or self.dtype is None:
+        (compressed, little), dtype = _traits(self.syntax), self.dtype
+        if compressed or dtype is None:
             return None
-        return self.dtype if little else self.dtype.newbyteorder(">")
+        return dtype if little else dtype.newbyteorder(">")
 
     @property
     def dtype(self) -> np.dtype[Any] | None:
         """The type of stored values where a pixel is one integer of 8, 16 or 32 bits, or a float of 32."""
         if self.samples != 1 or self.allocated not in (8, 16, 32):
             return None
-        kind = "f" if self.keyword == "FloatPixelData" else "i" if self.signed else "u"
-        return np.dtype(f"{kind}{self.allocated // 8}")
+        return DTYPES["f" if self.keyword == "FloatPixelData" else "i" if self.signed else "u", self.allocated]
 
     def tiled(self, tile: tuple[int, int, int, int]) -> Pixels:
         return replace(self, tile=tile)
@@ -246,7 +247,8 @@ def _put_right(raw: NDArray[Any], pixels: Pixels) -> NDArray[Any]:
 
     The container is not trusted: a look at its least and largest value is cheaper than clearing.
     """
-    raw = raw.astype(raw.dtype.newbyteorder("="), copy=False)
+    if not raw.dtype.isnative:
+        raw = raw.astype(raw.dtype.newbyteorder("="))
     if raw.dtype.kind == "f":
         return raw
     above, below = 8 * raw.dtype.itemsize - 1 - pixels.high, pixels.high + 1 - pixels.stored

@@ -22,7 +22,7 @@ from medgan.errors import Reason, StudyRejected
 from medgan.volume.kernels import TAPS, add_plane, filter_rows, store_plane
 
 COVERED = 0.5  # share of a new pixel's weight that must not be padding
-PLAIN = ("uint8", "int16", "uint16", "float32")  # types that the loops are compiled for
+PLAIN = frozenset(map(np.dtype, ("uint8", "int16", "uint16", "float32")))  # types that the loops are compiled for
 Shape = tuple[int, int, int]
 Filter = tuple[NDArray[np.int64], NDArray[np.float32]]
 Plane = NDArray[np.float32]
@@ -163,15 +163,18 @@ class _Through:
         self._lines = np.empty((after[0], before[1]), np.float32)
         self._turned = np.empty((before[1], after[0]), np.float32)
         self._out = np.empty((after[1], after[0]), np.float32)
+        self._unmoved = self._taps((0.0, 0.0))
 
     def filtered(self, raw: NDArray[Any], slip: tuple[float, float]) -> Plane:
-        plain = raw if raw.dtype.name in PLAIN and raw.dtype.isnative else raw.astype(np.float32)
-        down = taps(self.before[0], self.after[0], slip[0])
+        plain = raw if raw.dtype in PLAIN else raw.astype(np.float32)
+        down, along = self._unmoved if slip == (0.0, 0.0) else self._taps(slip)
         filter_rows(_readable(plain, down), *down, self._lines)
         cv2.transpose(self._lines, self._turned)
-        along = taps(self.before[1], self.after[1], slip[1])
         filter_rows(_readable(self._turned, along), *along, self._out)
         return self._out
+
+    def _taps(self, slip: tuple[float, float]) -> tuple[Filter, Filter]:
+        return taps(self.before[0], self.after[0], slip[0]), taps(self.before[1], self.after[1], slip[1])
 
 
 @lru_cache(maxsize=4096)
@@ -217,6 +220,6 @@ def _readable(rows: NDArray[Any], through: Filter) -> NDArray[Any]:
     """Contiguous and read-only, so that one compiled loop serves all; empty rows where there are fewer than taps."""
     lacking = through[1].shape[1] - len(rows)
     rows = np.ascontiguousarray(rows) if lacking <= 0 else np.pad(rows, ((0, lacking), (0, 0)))
-    view = rows.view()
-    view.flags.writeable = False
+    view = rows[:]
+    view.setflags(write=False)
     return view
