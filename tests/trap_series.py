@@ -31,6 +31,7 @@ from known_content import (
 )
 from known_mosaic import mosaic
 from pydicom.dataset import Dataset
+from units_series import Block, ge, philips, private, siemens, uih
 
 from medgan.errors import Reason
 
@@ -76,7 +77,8 @@ SCOUT = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], "InstanceNumber": 40
 
 def traps() -> dict[str, Trap]:
     """Every trap by its name."""
-    kinds = (positions_traps, copies_traps, passes_traps, mixture_traps, value_traps, honest_series)
+    values = (diffusion_traps, mixture_traps, value_traps, honest_series)
+    kinds = (positions_traps, copies_traps, passes_traps, *values)
     return {name: trap for kind in kinds for name, trap in kind().items()}
 
 
@@ -190,12 +192,70 @@ def passes_traps() -> dict[str, Trap]:
     }
 
 
+def diffusion(*passes: Sequence[Block], maker: str, **more: Any) -> list[Dataset]:
+    """Passes told apart by these attributes only: Instance Numbers run slice by slice."""
+    mr = {"Modality": "MR", "RescaleIntercept": -1024, "Manufacturer": maker}
+    return [
+        private(one, *blocks)
+        for k, blocks in enumerate(passes)
+        for one in block(shade=SHADE * k, each=lambda i, k=k: {"InstanceNumber": 1 + len(passes) * i + k}, **mr, **more)
+    ]
+
+
+def enhanced_directions() -> list[Dataset]:
+    """Two gradient directions in one file, the frames of a place one after the other."""
+    (whole,) = enhanced(2)
+    whole.Modality = "MR"
+    order = [k * COUNT + index for index in range(COUNT) for k in range(2)]
+    size = len(whole.PixelData) // len(order)
+    whole.PixelData = b"".join(whole.PixelData[n * size : (n + 1) * size] for n in order)
+    frames = [whole.PerFrameFunctionalGroupsSequence[n] for n in order]
+    for number, frame in enumerate(frames):
+        gradient, weighted = Dataset(), Dataset()
+        gradient.DiffusionGradientOrientation = [[1.0, 0.0, 0.0], [0.0, 0.8, -0.6]][number % 2]
+        weighted.DiffusionBValue, weighted.DiffusionDirectionality = 1000.0, "DIRECTIONAL"
+        weighted.DiffusionGradientDirectionSequence = [gradient]
+        frame.MRDiffusionSequence = [weighted]
+        frame.FrameContentSequence[0].TemporalPositionIndex = 1
+    whole.PerFrameFunctionalGroupsSequence = frames
+    return [whole]
+
+
+def diffusion_traps() -> dict[str, Trap]:
+    makers = {"Siemens": (siemens, "SIEMENS"), "GE": (ge, "GE MEDICAL SYSTEMS"), "Philips": (philips, "Philips")}
+    makers["UIH"] = uih, "UIH"
+    x, y = (1.0, 0.0, 0.0), (0.0, 0.8, -0.6)
+    unsaid = [(group, "", some) for group, _, some in siemens(1000, x)]
+    return {
+        **{
+            f"b-values, private: {name}": both(
+                diffusion(said(0), said(1000, x), maker=maker), [], 10, 10, corrected=SPLIT
+            )
+            for name, (said, maker) in makers.items()
+        },
+        **{
+            f"directions, private: {name}": both(
+                diffusion(said(1000, x), said(1000, y), maker=maker), [], 10, 10, corrected=SPLIT
+            )
+            for name, (said, maker) in makers.items()
+        },
+        "directions, enhanced": both(enhanced_directions(), [], 10, 10, corrected=SPLIT),
+        "b-value without its creator": refusal(
+            diffusion(siemens(0), unsaid, maker="SIEMENS"),
+            Reason.MULTI_PHASE,
+            why="whose attribute it is, is not known",
+        ),
+    }
+
+
 def mixture_traps() -> dict[str, Trap]:
     mpr = {"ImageType": ["DERIVED", "SECONDARY", "MPR"]}
     scout = cut(CORNER + np.array([0, 5, 30]), CORONAL, **SCOUT)
     other = cut(place(9), size=(10, 16), InstanceNumber=10)
     turn = cut(place(12), turned(20, (1, 0, 0)), InstanceNumber=11)
     frame = {"FrameOfReferenceUID": "1.2.3.10"}
+    pet: dict[str, Any] = {"Modality": "PT", "RescaleIntercept": 0, "Units": "BQML"}
+    activity = block(shade=500.0, **pet)
     return {
         "localizer inside": volume([*block(), scout], refused=frozenset({Reason.LOCALIZER})),
         "a slice of other size": volume([*without(block(), 9), other], 9, refused=frozenset({Reason.MIXED_SIZE})),
@@ -214,6 +274,12 @@ def mixture_traps() -> dict[str, Trap]:
         "two frames of reference": both(block(), block(6, shade=SHADE, first=11, **frame), 10, 6),
         "reformatted slices inside": both(block(), block(6, CORONAL, first=11, **mpr), 10, 6),
         "projections inside": both(block(), block(step=4.0, shade=SHADE, first=11, count=5, **mpr), 10, 5),
+        "a PET slice of another unit": refusal(
+            [*without(activity, 4), cut(place(4), shade=500.0 + SHADE, InstanceNumber=5, **{**pet, "Units": "CNTS"})],
+            Reason.MISSING_SLICE,
+            Reason.TOO_FEW_SLICES,
+            why="counts are no activity",
+        ),
         "screen inside": volume([*block(), *screen()]),
         "two slices": refusal(block(2), Reason.TOO_FEW_SLICES, why="with one step no gap can be seen"),
     }

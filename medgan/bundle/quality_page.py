@@ -26,7 +26,14 @@ TITLES = {
     "contrast": "Contrast",
     "snr": "Signal to noise",
     "blur": "Blur",
+    "spacing": "Pixel spacing",
+    "step": "Slice distance",
+    "slices": "Slices",
+    "anisotropy": "Anisotropy",
+    "padding": "Padding",
+    "cut_off": "Cut off",
 }
+OF_SOURCE = ("spacing", "step", "slices", "anisotropy", "padding", "cut_off")
 SOURCES = {
     "foreground": "Pixels brighter than p0.5 + max(0.1 (p99.5 - p0.5), 0.02 of the scale).",
     "blank": "Pixels whose 3 x 3 neighbourhood holds one value.",
@@ -37,13 +44,23 @@ SOURCES = {
     "of the foreground, as in Tai and Yang (2008).",
     "blur": "Crété-Roffet et al. (2007): the part of the differences between neighbours that a low-pass of 9 pixels "
     "leaves.",
+    "spacing": "The larger of the distances between rows and between columns, as the header says.",
+    "step": "Between neighbouring slices, from their positions.",
+    "slices": "Planes of the series of which the picture, or the slice, was made.",
+    "anisotropy": "The largest over the smallest distance between voxels: 1 for cubes.",
+    "padding": "Where the grid holds no value of the source: around it, or where the source itself says padding.",
+    "cut_off": "The part of the source's extent that found no room on the grid.",
 }
-DECIBEL = {"snr"}
+UNITS = {"snr": "dB", "spacing": "mm", "step": "mm", "slices": "", "anisotropy": ""}  # of all others: a share
+DIGITS = {"snr": 1, "spacing": 2, "step": 2, "slices": 0, "anisotropy": 2}
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One figure of all pictures [N], in words, and the values beyond which a picture stands apart."""
+    """One figure of all pictures [N], in words, and the values beyond which a picture stands apart.
+
+    A picture that does not have the figure has no number there.
+    """
 
     name: str
     text: str
@@ -81,43 +98,67 @@ class Sheet:
 
 def quality_page(sheet: Sheet) -> str:
     """quality.html: one file that needs no network."""
+    made = [column for column in sheet.columns if column.name in OF_SOURCE]
+    names = {column.name for column in made}
     view = {
         "kind": words.modality(str(sheet.about["group"])),
         "patients": len(set(sheet.keys)),
         "rows_apart": len({one.row for one in sheet.apart}),
-        "figures": [_figure(column, sheet) for column in sheet.columns],
+        "figures": [_figure(column, sheet) for column in sheet.columns if column.name not in OF_SOURCE],
+        "of_source": [_figure(column, sheet) for column in made if not _constant(column)],
+        "alike": [(TITLES[column.name], _middle(column)) for column in made if _constant(column)],
         "table": [_row(one, sheet) for one in sheet.apart[:ROWS]],
         "more": max(0, len(sheet.apart) - ROWS),
         "twins": [_twin(one, sheet) for one in sheet.near_duplicates[:ROWS]],
-        "sources": [(TITLES[name], text) for name, text in SOURCES.items()],
+        "sources": [(TITLES[name], text) for name, text in SOURCES.items() if name in names or name not in OF_SOURCE],
     }
     return environment().get_template("quality.html.j2").render(sheet=sheet, about=sheet.about, **view).strip() + "\n"
 
 
 def shown(name: str, value: float) -> str:
     """A figure's value with its unit."""
-    return f"{value:.1f}\u202fdB" if name in DECIBEL else words.percent(value) if abs(value) < 10 else f"{value:.3g}"
+    if name not in UNITS:
+        return words.percent(value) if abs(value) < 10 else f"{value:.3g}"
+    return words.number(value, DIGITS[name]) + (f"\u202f{UNITS[name]}" if UNITS[name] else "")
 
 
 def _figure(column: Column, sheet: Sheet) -> dict[str, Any]:
     beyond = [one for one in sheet.apart if one.figure == column.name]
     furthest = [one.row for one in beyond[:SHOWN]] or _worst(column)
-    middle = float(np.median(column.values)) if len(column.values) else 0.0
-    typical = np.argsort(np.abs(column.values - middle), kind="stable")[:SHOWN].tolist()
+    known = _known(column)
+    middle = float(np.median(known)) if len(known) else 0.0
+    # what is not a number is sorted to the end
+    typical = np.argsort(np.abs(column.values - middle), kind="stable")[: min(SHOWN, len(known))].tolist()
     return {
         "title": TITLES.get(column.name, column.name),
         "text": column.text,
         "count": len(beyond),
-        "middle": shown(column.name, middle),
+        "middle": _middle(column),
+        "unknown": len(column.values) - len(known),
         "chart": _histogram(column, [one.value for one in beyond]),
         "furthest": [_tile(row, column, sheet) for row in furthest],
         "typical": [_tile(row, column, sheet) for row in typical],
     }
 
 
+def _known(column: Column) -> NDArray[np.float64]:
+    return column.values[np.isfinite(column.values)]
+
+
+def _constant(column: Column) -> bool:
+    """Whether the page has nothing to draw of it: all pictures that have the figure show the same value."""
+    known = _known(column)
+    return len({shown(column.name, value) for value in known.tolist()}) < 2
+
+
+def _middle(column: Column) -> str:
+    known = _known(column)
+    return shown(column.name, float(np.median(known))) if len(known) else "–"
+
+
 def _worst(column: Column) -> list[int]:
     """The rows on the worse side when none is beyond its limit; on both sides, when both are worse."""
-    order = np.argsort(column.values, kind="stable").tolist()
+    order = np.argsort(column.values, kind="stable")[: len(_known(column))].tolist()
     if column.low is not None and column.high is not None:
         half = min(SHOWN // 2, len(order) // 2)
         return order[:half] + order[len(order) - half :][::-1]
@@ -125,14 +166,15 @@ def _worst(column: Column) -> list[int]:
 
 
 def _histogram(column: Column, beyond: Sequence[float]) -> Markup | None:
-    if not len(column.values):
+    known = _known(column)
+    if not len(known):
         return None
 
     def show(value: float) -> str:
-        return f"{value:g}" if column.name in DECIBEL else charts.percent(round(value, 4))
+        return f"{value:g}" if column.name in UNITS else charts.percent(round(value, 4))
 
-    x = charts.straight([float(column.values.min()), float(column.values.max())], show)
-    counts, edges = np.histogram(column.values, BINS, (x.low, x.high))
+    x = charts.straight([float(known.min()), float(known.max())], show)
+    counts, edges = np.histogram(known, BINS, (x.low, x.high))
     y = charts.straight([0.0, float(counts.max())], lambda value: words.number(value, 0))
     steps = [(float(edge), float(count)) for i, count in enumerate(counts) for edge in edges[i : i + 2]]
     return charts.chart(

@@ -20,11 +20,17 @@ OTHER, UNLABELLED = "other", "unlabelled"
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Pictures as they come: images [N, C, D, H, W] stored integers, label ("" for none) and patient key of each."""
+    """Pictures as they come: images [N, C, D, H, W] stored integers, label ("" for none) and patient key of each.
+
+    source: [N, figures] of what each was made of, or None. mask: uint8 [N, 1, D, H, W] and has_mask [N], or None.
+    """
 
     images: NDArray[Any]
     labels: Sequence[str]
     patient_keys: Sequence[str]
+    source: NDArray[np.float32] | None = None
+    mask: NDArray[np.uint8] | None = None
+    has_mask: NDArray[np.uint8] | None = None
 
 
 def assemble(
@@ -61,6 +67,9 @@ def assemble(
         split=part[kept],
         classes=classes,
         attributes={**attributes, "unit": unit, **told},
+        source=None if rows.source is None else rows.source[kept],
+        mask=rows.mask if rows.mask is None or not found else rows.mask[kept],
+        has_mask=None if rows.has_mask is None else rows.has_mask[kept],
     )
 
 

@@ -10,6 +10,7 @@ A first kind of manifest, still read, is a list of the shards of `images` with t
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,8 +81,8 @@ class Reader:
         """All rows of an array. Raises CorruptArtefact."""
         layout = self.layout(name)
         rows = np.empty(layout.shape, layout.kind)
-        for number in range(layout.count):
-            self._fill(rows[layout.span(number)], name, layout, number)
+        for number, data in self._objects(name, layout, range(layout.count)):
+            self._fill(rows[layout.span(number)], name, layout, number, data)
         return rows
 
     def rows(self, name: str, index: NDArray[np.int64]) -> NDArray[Any]:
@@ -89,22 +90,32 @@ class Reader:
         layout = self.layout(name)
         rows = np.empty((len(index), *layout.shape[1:]), layout.kind)
         owners = index // layout.rows
-        for number in np.unique(owners).tolist():
+        for number, data in self._objects(name, layout, np.unique(owners).tolist()):
             span = layout.span(number)
             block = np.empty((span.stop - span.start, *layout.shape[1:]), layout.kind)
-            self._fill(block, name, layout, number)
+            self._fill(block, name, layout, number, data)
             rows[owners == number] = block[index[owners == number] - span.start]
         return rows
 
-    def _fill(self, out: NDArray[Any], name: str, layout: Layout, number: int) -> None:
-        decode(self._get(f"{name}/{layout.key(number)}"), layout, out)
+    def _objects(self, name: str, layout: Layout, numbers: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """Shards with their numbers, each as it was written. Raises CorruptArtefact."""
+        keys = [f"{name}/{layout.key(number)}" for number in numbers]
+        coming = self.place.get_many(keys)
+        for number, key in zip(numbers, keys, strict=True):
+            yield number, self._verified(key, lambda: next(coming))
+
+    def _fill(self, out: NDArray[Any], name: str, layout: Layout, number: int, data: bytes) -> None:
+        decode(data, layout, out)
         start = layout.span(number).start
         if name == "images" and not self.objects and digests.sha256(out.tobytes()) != self.blocks[start]:
             raise CorruptArtefact(f"shard at image {start} differs from its manifest; {REMEDY}")
 
     def _get(self, key: str) -> bytes:
+        return self._verified(key, lambda: self.place.get(key))
+
+    def _verified(self, key: str, get: Callable[[], bytes]) -> bytes:
         try:
-            data = self.place.get(key)
+            data = get()
         except FileNotFoundError:
             raise CorruptArtefact(f"a shard of a cohort, or what describes it, is missing; {REMEDY}") from None
         if self.objects and self.objects.get(key) != digests.sha256(data):

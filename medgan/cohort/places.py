@@ -2,7 +2,8 @@
 
 Both hold objects under keys like `images/c/0/0/0/0/0`. What is being written is not yet there for a reader: a folder
 is filled under a temporary name and renamed; a bucket knows no renaming, so the root's `zarr.json` comes last, and a
-place without it is not complete. No object is ever replaced.
+place without it is not complete. No object is ever replaced. What a killed writer left beside a folder is removed by
+the next writer to the same place on the same host.
 
 Credentials, region and end point of a bucket are those that obstore finds (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL ...).
 """
@@ -12,9 +13,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
+import socket
 import uuid
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 
 ROOT = "zarr.json"
 SCHEMES = ("s3", "gs", "az")
+AT_ONCE = 8  # objects of a bucket that are fetched together
 TAKEN = "something stands there already; name a new place"
 
 
@@ -34,6 +40,9 @@ class Place(Protocol):
 
     def get(self, key: str) -> bytes:
         """The bytes of an object. Raises FileNotFoundError."""
+
+    def get_many(self, keys: Sequence[str]) -> Iterator[bytes]:
+        """The bytes of objects, in order; in a bucket the next few are on their way. Raises FileNotFoundError."""
 
     def put(self, key: str, data: bytes) -> None:
         """Add an object, never over another. Raises UsageError when the key holds other bytes."""
@@ -80,6 +89,9 @@ class Folder:
         except (NotADirectoryError, IsADirectoryError):
             raise FileNotFoundError(errno.ENOENT, "no such object") from None
 
+    def get_many(self, keys: Sequence[str]) -> Iterator[bytes]:
+        return map(self.get, keys)
+
     def put(self, key: str, data: bytes) -> None:
         file = f"{self.root}/{key}"
         os.makedirs(file.rpartition("/")[0], exist_ok=True)  # noqa: PTH103 - half the time of Path's
@@ -98,7 +110,8 @@ class Folder:
     def building(self) -> Iterator[Folder]:
         if self.root.is_file() or (self.root.is_dir() and any(self.root.iterdir())):
             raise UsageError(TAKEN)
-        aside = self.root.with_name(f".{self.root.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}")
+        self._sweep()
+        aside = self.root.with_name(f"{self._aside()}{os.getpid()}-{uuid.uuid4().hex[:8]}")
         aside.mkdir(parents=True)
         try:
             yield Folder(aside)
@@ -108,6 +121,18 @@ class Folder:
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         _sync(self.root.parent)
+
+    def _aside(self) -> str:
+        """How names of what is being written here begin: another host's writers look the same on a shared disk."""
+        return f".{self.root.name}.{socket.gethostname()}-"
+
+    def _sweep(self) -> None:
+        """Remove what writers of this host to this place left when they were killed."""
+        written = re.compile(re.escape(self._aside()) + r"(\d+)-[0-9a-f]{8}")
+        with contextlib.suppress(FileNotFoundError):
+            for folder in list(self.root.parent.iterdir()):
+                if (found := written.fullmatch(folder.name)) and _gone(int(found[1])):
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +145,20 @@ class Bucket:
     def get(self, key: str) -> bytes:
         with _asked():
             return self.store.get(self.prefix + key).bytes().to_bytes()
+
+    def get_many(self, keys: Sequence[str]) -> Iterator[bytes]:
+        """Of an object that is on its way the bytes lie in memory: AT_ONCE of them at most."""
+        pool = ThreadPoolExecutor(min(AT_ONCE, max(1, len(keys))))
+        coming: deque[Future[bytes]] = deque()
+        try:
+            for key in keys:
+                if len(coming) == AT_ONCE:
+                    yield coming.popleft().result()
+                coming.append(pool.submit(self.get, key))
+            while coming:
+                yield coming.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def put(self, key: str, data: bytes) -> None:
         from obstore.exceptions import AlreadyExistsError
@@ -166,6 +205,17 @@ def _asked() -> Iterator[None]:
         raise SourceError("the object store refused; check the credentials and what they may do there") from None
     except BaseError as error:
         raise OSError(f"the object store did not do as asked ({type(error).__name__}); check its address") from None
+
+
+def _gone(pid: int) -> bool:
+    """Whether no process of this host has this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
 
 
 def _rename(folder: Path, target: Path) -> None:

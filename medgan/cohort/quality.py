@@ -6,7 +6,7 @@ first axis are looked at and pooled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -69,10 +69,15 @@ def unusable(images: NDArray[Any], *, min_foreground: float, max_clipped: float)
     return np.asarray((_mean(_lit(pages)) < min_foreground) | (_mean(_clipped(pages)) > max_clipped), bool)
 
 
-def outliers(columns: Mapping[str, NDArray[np.float64]], most_z: float) -> list[Outlier]:
-    """Pictures further than `most_z` from the median of a figure on its worse side, the furthest first."""
+def outliers(
+    columns: Mapping[str, NDArray[np.float64]], most_z: float, figures: Sequence[Figure] = FIGURES
+) -> list[Outlier]:
+    """Pictures further than `most_z` from the median of a figure on its worse side, the furthest first.
+
+    A picture without the figure (not a number) never stands apart in it.
+    """
     found = []
-    for figure in FIGURES:
+    for figure in figures:
         z = robust_z(columns[figure.name], figure.grain)
         sided = {"low": -z, "high": z, "either": np.abs(z)}[figure.worse]
         for row in np.flatnonzero(sided > most_z).tolist():
@@ -97,6 +102,7 @@ def robust_z(column: NDArray[np.float64], grain: float) -> NDArray[np.float64]:
 
 
 def _middle(column: NDArray[np.float64], grain: float) -> tuple[float, float]:
+    column = column[np.isfinite(column)]
     if not len(column):
         return 0.0, grain
     middle = float(np.median(column))

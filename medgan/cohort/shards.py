@@ -154,9 +154,11 @@ def _packed(rows: NDArray[Any], layout: Layout) -> bytes:
     if len(rows) < layout.chunk:
         whole = np.concatenate([whole, np.zeros((layout.chunk - len(rows), *rows.shape[1:]), whole.dtype)])
     flat: Any = whole.reshape(-1)  # not as bytes: imagecodecs shuffles by the size of the buffer's own items
-    options = {"compressor": layout.codec, "blocksize": BLOCKS[layout.codec], "shuffle": "bitshuffle"}
+    level, block, codec = LEVELS[layout.codec], BLOCKS[layout.codec], layout.codec
     # one thread: with several, blocks are stored as they finish, and equal arrays give unequal bytes
-    return bytes(imagecodecs.blosc_encode(flat, LEVELS[layout.codec], numthreads=1, **options))
+    return bytes(
+        imagecodecs.blosc_encode(flat, level, compressor=codec, blocksize=block, shuffle="bitshuffle", numthreads=1)
+    )
 
 
 def _unpack(data: bytes, layout: Layout, out: NDArray[Any]) -> None:

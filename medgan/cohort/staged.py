@@ -6,6 +6,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,21 +23,23 @@ LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_by
 
 @contextlib.contextmanager
 def staged_part(
-    where: Path | str | Place, *names: str, folder: Path, room: int | None = None
+    where: Path | str | Place, *names: str, folder: Path, room: int | None = None, masks: bool = False
 ) -> Iterator[CohortArrays]:
     """The images of these parts of the split; where they take more than `room` bytes they are a numpy.memmap.
 
     The file behind it lies in `folder` without a name: it is gone when the process is, however that ends. Without
-    `room`, half of the memory that is available. Raises CorruptArtefact, and OSError when the disk is full.
+    `room`, half of the memory that is available. masks: with those of the images, which then lie as these do. Raises
+    CorruptArtefact, and OSError when the disk is full.
     """
     rows = np.flatnonzero(np.isin([part for _, part in read_owners(where)], [PARTS.index(name) for name in names]))
-    item = read_rows(where, rows[:1]).images.nbytes
+    first = read_rows(where, rows[:1], masks=masks)
+    item = sum(array.nbytes for array in (first.images, first.mask) if array is not None)
     if item * len(rows) <= (OF_AVAILABLE * available() if room is None else room):
-        yield read_part(where, *names)
+        yield read_part(where, *names, masks=masks)
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=folder) as file:
-        yield _mapped(where, rows, max(1, BLOCK // item), file)
+    with tempfile.TemporaryFile(dir=folder) as file, tempfile.TemporaryFile(dir=folder) as beside:
+        yield _mapped(where, rows, max(1, BLOCK // item), file, beside if first.mask is not None else None)
 
 
 def available() -> int:
@@ -51,15 +54,25 @@ def available() -> int:
     return min(found)
 
 
-def _mapped(where: Path | str | Place, rows: NDArray[np.int64], block: int, file: IO[bytes]) -> CohortArrays:
-    some, columns = read_rows(where, rows[:0]), []
+def _mapped(
+    where: Path | str | Place, rows: NDArray[np.int64], block: int, file: IO[bytes], beside: IO[bytes] | None
+) -> CohortArrays:
+    some, columns = read_rows(where, rows[:0], masks=beside is not None), []
     for start in range(0, len(rows), block):
-        some = read_rows(where, rows[start : start + block])
+        some = read_rows(where, rows[start : start + block], masks=beside is not None)
         # written, not stored through the map: a full disk raises here and would be a SIGBUS there
         file.write(np.ascontiguousarray(some.images).data)
-        columns.append((some.label, some.patient_key, some.split))
+        if beside is not None and some.mask is not None:
+            beside.write(np.ascontiguousarray(some.mask).data)
+        columns.append((some.label, some.patient_key, some.split, *(() if some.has_mask is None else (some.has_mask,))))
+    label, patient_key, split, *marked = (np.concatenate(column) for column in zip(*columns, strict=True))
+    images = _memmap(file, some.images, len(rows))
+    found = CohortArrays(images, label, patient_key, split, some.classes, some.attributes)
+    if beside is None or some.mask is None:
+        return found
+    return replace(found, mask=_memmap(beside, some.mask, len(rows)), has_mask=marked[0])
+
+
+def _memmap(file: IO[bytes], like: NDArray[Any], count: int) -> NDArray[Any]:
     file.flush()
-    shape = (len(rows), *some.images.shape[1:])
-    images: NDArray[Any] = np.memmap(file, some.images.dtype, "r", shape=shape)
-    label, patient_key, split = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return CohortArrays(images, label, patient_key, split, some.classes, some.attributes)
+    return np.memmap(file, like.dtype, "r", shape=(count, *like.shape[1:]))

@@ -50,10 +50,12 @@ def read_volume(where: Path | str | Place) -> tuple[NDArray[Any], dict[str, Any]
     try:
         about: dict[str, Any] = json.loads(site.get(ROOT))["attributes"]["medgan"]
         objects = about.pop("objects")
-        layout = layout_of(_get(site, f"{LEVEL}/{ROOT}", objects))
+        described = f"{LEVEL}/{ROOT}"
+        layout = layout_of(_checked(described, site.get(described), objects))
         voxels = np.empty(layout.shape, layout.kind)
-        for number in range(layout.count):
-            decode(_get(site, f"{LEVEL}/{layout.key(number)}", objects), layout, voxels[layout.span(number)])
+        keys = [f"{LEVEL}/{layout.key(number)}" for number in range(layout.count)]
+        for number, (key, data) in enumerate(zip(keys, site.get_many(keys), strict=True)):
+            decode(_checked(key, data, objects), layout, voxels[layout.span(number)])
     except FileNotFoundError:
         raise CorruptArtefact("no volume there, or one that is not whole; make it anew") from None
     except (ValueError, KeyError, TypeError, AttributeError):
@@ -91,8 +93,7 @@ def _objects(voxels: NDArray[Any], layout: Layout) -> Iterator[tuple[str, bytes]
         yield f"{LEVEL}/{layout.key(number)}", encode(voxels[layout.span(number)], layout)
 
 
-def _get(site: Place, key: str, objects: dict[str, dict[str, int]]) -> bytes:
-    data = site.get(key)
+def _checked(key: str, data: bytes, objects: dict[str, dict[str, int]]) -> bytes:
     if objects[key] != _about(data):
         raise CorruptArtefact("a shard of a volume differs from what was written; make the volume anew")
     return data

@@ -22,6 +22,7 @@ TEXT = {
     "AcquisitionTime": ("TM",),
     "BodyPartExamined": ("CS",),
     "ConversionType": ("CS",),
+    "DiffusionDirectionality": ("CS",),
     "FrameOfReferenceUID": ("UI",),
     "Modality": ("CS",),
     "PatientID": ("LO",),
@@ -39,10 +40,15 @@ NUMBERS = {
     "BitsAllocated": ("US",),
     "BitsStored": ("US",),
     "Columns": ("US",),
+    "DoubleFloatPixelPaddingRangeLimit": ("FD",),
+    "DoubleFloatPixelPaddingValue": ("FD",),
     "DiffusionBValue": ("FD",),
+    "DiffusionGradientOrientation": ("FD",),
     "EchoNumbers": ("IS",),
     "EchoTime": ("DS",),
     "EffectiveEchoTime": ("FD",),
+    "FloatPixelPaddingRangeLimit": ("FL",),
+    "FloatPixelPaddingValue": ("FL",),
     "FrameReferenceTime": ("DS",),
     "GantryDetectorTilt": ("DS",),
     "HighBit": ("US",),
@@ -64,6 +70,7 @@ NUMBERS = {
     "RescaleSlope": ("DS",),
     "Rows": ("US",),
     "SamplesPerPixel": ("US",),
+    "SpacingBetweenSlices": ("DS",),
     "TemporalPositionIdentifier": ("IS",),
     "TemporalPositionIndex": ("UL",),
     "TriggerTime": ("DS",),
@@ -72,15 +79,38 @@ STORAGE = (
     *("Rows", "Columns", "SamplesPerPixel", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit"),
     *("PixelRepresentation", "NumberOfFrames", "PixelPaddingValue", "PixelPaddingRangeLimit"),
 )
-WANTED = {**TEXT, **WORDS, **NUMBERS}
+# what differs from slice to slice; all the rest is looked at once for the files that have it in common
+OWN = (
+    *("SOPInstanceUID", "ImagePositionPatient", "InstanceNumber", "AcquisitionNumber", "AcquisitionTime"),
+    *("RescaleSlope", "RescaleIntercept", "TemporalPositionIndex", "TemporalPositionIdentifier", "TriggerTime"),
+    "FrameReferenceTime",
+)
+# private: the group, the creator that reserves a block of it, and the low byte and VR of what is wanted of the block
+PRIVATE = (
+    (0x0019, "SIEMENS MR HEADER", {0x0C: "IS", 0x0D: "CS", 0x0E: "FD"}),
+    (0x0019, "GEMS_ACQU_01", {0xBB: "DS", 0xBC: "DS", 0xBD: "DS"}),
+    (0x0043, "GEMS_PARM_01", {0x39: "IS"}),
+    (0x2001, "Philips Imaging DD 001", {0x03: "FL", 0x04: "CS"}),
+    (0x2005, "Philips MR Imaging DD 001", {0xB0: "FL", 0xB1: "FL", 0xB2: "FL"}),
+    (0x0065, "Image Private Header", {0x09: "FD", 0x37: "FD"}),
+)
+BLOCKS = (0x10, 0x11, 0x12)  # where its creator is looked for; the walk knows values of the first block only
+# such an attribute by 8 hex digits: creators, and values of the first block
+PRIVATE_VRS = {
+    **{f"{group:04X}{block:04X}": ("LO",) for group, _, _ in PRIVATE for block in BLOCKS},
+    **{f"{group:04X}{BLOCKS[0]:02X}{low:02X}": (vr,) for group, _, some in PRIVATE for low, vr in some.items()},
+}
+WANTED = {**TEXT, **WORDS, **NUMBERS, **PRIVATE_VRS}
 REQUIRED = ("SOPInstanceUID", "SeriesInstanceUID")  # may be empty, as some de-identifiers leave them
-ABSENT: Header = {keyword: "" if keyword in TEXT else () for keyword in WANTED if keyword not in REQUIRED}
+ABSENT: Header = {
+    keyword: "" if keyword in TEXT else () for keyword in (*TEXT, *WORDS, *NUMBERS) if keyword not in REQUIRED
+}
 
 DECIMALS = re.compile(rb" *[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)? *(\\ *[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)? *)*")
 INTEGERS = re.compile(rb" *[+-]?\d{1,10} *(\\ *[+-]?\d{1,10} *)*")
 UID = re.compile(rb"[0-9.]+[\0 ]?")
 PLAIN = re.compile(rb"[ -\[\]-}]*\0?")  # no backslash, no escape; ~ and \ are other letters in ISO_IR 13
-BINARY = {"US": "H", "SS": "h", "UL": "I", "FD": "d"}
+BINARY = {"US": "H", "SS": "h", "UL": "I", "FL": "f", "FD": "d"}
 
 
 class Odd(Exception):
@@ -93,7 +123,8 @@ def swapped(tag: int) -> int:
 
 
 def tag_of(keyword: str) -> int:
-    return swapped(int(tag_for_keyword(keyword) or 0))
+    """The tag of a keyword, or of 8 hex digits, as it stands in little-endian bytes."""
+    return swapped(int(tag_for_keyword(keyword) or int(keyword, 16)))
 
 
 def parsed(keyword: str, written: bytes, raw: bytes, *, signed: bool = False) -> Any:
@@ -102,6 +133,8 @@ def parsed(keyword: str, written: bytes, raw: bytes, *, signed: bool = False) ->
     signed: how pixels are stored, for padding in an implicit file. Raises Odd unless they can only mean one thing.
     """
     possible, vr = WANTED[keyword], written.decode("ascii", "replace")
+    if keyword in PRIVATE_VRS:
+        return ()  # diffusion.py reads what vendors write, whatever VR it is given on its way
     if not vr:
         vr = possible[-1] if signed else possible[0]
     if vr not in possible:

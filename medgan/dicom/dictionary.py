@@ -33,6 +33,8 @@ _REPEATING = [
 IMAGE_CLASSES = frozenset(
     uid for uid, (name, kind, *_) in _UIDS.items() if kind == "SOP Class" and "Image Storage" in name
 )
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+TAKEN_IN = IMAGE_CLASSES | {SEGMENTATION}  # objects of a study: its images, and masks that were drawn on them
 # tag -> its only VR, or the first of those it may have; without the retired ones, for which vendors took liberties
 PRESENT_VRS = {
     tag: vr[:2].encode() for tag, (vr, _, _, retired, _) in _DICTIONARY.DicomDictionary.items() if not retired

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +15,14 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from medgan.dicom.attributes import ABSENT, WANTED, Header, formed, swapped
+from medgan.dicom.attributes import ABSENT, WANTED, Header, formed
+from medgan.dicom.csa import of_dataset
+from medgan.dicom.groups import FRAME_TYPES, GROUPS
 from medgan.dicom.mosaic import MOSAIC, Tiles, tiles
 from medgan.dicom.pixels import UNREADABLE
-from medgan.dicom.walk import LONG, PIXELS, UNDEFINED, Element
+from medgan.dicom.vrs import LONG, UNDEFINED
+from medgan.dicom.walk import PIXELS, Element
 from medgan.errors import Reason, StudyRejected
-
-# attributes that a frame's functional group, or the shared one, may hold
-GROUPS = {
-    "StackID": "FrameContentSequence",
-    "TemporalPositionIndex": "FrameContentSequence",
-    "EffectiveEchoTime": "MREchoSequence",
-    "DiffusionBValue": "MRDiffusionSequence",
-    "NominalCardiacTriggerDelayTime": "CardiacSynchronizationSequence",
-    "PixelSpacing": "PixelMeasuresSequence",
-    "ImagerPixelSpacing": "PixelMeasuresSequence",
-    "NominalScannedPixelSpacing": "PixelMeasuresSequence",
-    "ImagePositionPatient": "PlanePositionSequence",
-    "ImageOrientationPatient": "PlaneOrientationSequence",
-    "RescaleSlope": "PixelValueTransformationSequence",
-    "RescaleIntercept": "PixelValueTransformationSequence",
-    "GantryDetectorTilt": "CTGeometrySequence",
-}
-FRAME_TYPES = ("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +52,7 @@ def read(file: Path) -> Found:
     """A file's header. Raises StudyRejected (unreadable, no_pixels) or one of UNREADABLE for a value that is none."""
     try:
         header, element = _header(file)
-    except UNREADABLE:
+    except (*UNREADABLE, zlib.error):
         raise StudyRejected(Reason.UNREADABLE, detail="a file could not be parsed as DICOM") from None
     if not element.keyword:
         raise StudyRejected(Reason.NO_PIXELS, detail="a file holds no pixel data")
@@ -75,7 +62,7 @@ def read(file: Path) -> Found:
 
 def parts(found: Found, frames: int) -> Iterator[Part]:
     """Its planes, one after the other. Raises one of UNREADABLE."""
-    if placed := tiles(found.dataset, found.header):
+    if placed := tiles(of_dataset(found.dataset), found.header):
         yield from _mosaic(found.header, placed)
         return
     shared = _first(found.dataset, "SharedFunctionalGroupsSequence")
@@ -109,10 +96,10 @@ def _pixel_element(handle: Any, syntax: UID) -> Element:
     if len(head) < 8:
         return Element()
     group, element = struct.unpack(f"{order}HH", head[:4])
-    keyword = PIXELS.get(swapped(group << 16 | element), "")
+    keyword = PIXELS.get(group << 16 | element, "")
     if syntax.is_implicit_VR:
         length, start = struct.unpack(f"{order}L", head[4:8])[0], handle.tell() - len(head) + 8
-    elif head[4:6] in LONG and len(head) == 12:
+    elif head[4:6].decode("latin-1") in LONG and len(head) == 12:
         length, start = struct.unpack(f"{order}L", head[8:12])[0], handle.tell()
     else:
         return Element()
@@ -126,8 +113,9 @@ def _grouped(groups: tuple[Dataset, ...]) -> Header:
     """What functional groups say, a frame's own first."""
     found: Header = {}
     for some in groups:
-        for keyword, group in GROUPS.items():
-            if keyword not in found and (item := _first(some, group)) and keyword in item:
+        for keyword, path in GROUPS.items():
+            item = reduce(_first, path, some)
+            if keyword not in found and keyword in item:
                 found[keyword] = formed(keyword, item[keyword].value)
         for name in FRAME_TYPES:
             if "ImageType" not in found and (item := _first(some, name)):

@@ -1,4 +1,4 @@
-"""The header-only pass: is this a DICOM image that can be taken in, and whose is it? Pixels stay untouched.
+"""The header-only pass: is this a DICOM image, or a mask, that can be taken in, and whose is it? Pixels stay untouched.
 
 pydicom is imported where it is needed, which is seldom: each of an intake's children would wait for it.
 """
@@ -11,7 +11,7 @@ import warnings
 from dataclasses import dataclass
 
 from medgan.dicom import declared, structure
-from medgan.dicom.dictionary import IMAGE_CLASSES
+from medgan.dicom.dictionary import SEGMENTATION, TAKEN_IN
 from medgan.dicom.structure import DEFLATED, EXPLICIT, IMPLICIT, PRIVATE_IMPLICIT, Bytes, Structure
 from medgan.errors import InputRejected, Reason
 
@@ -134,8 +134,11 @@ def content_digest(data: Bytes) -> str:
 
 def _header(found: Structure, syntax: str) -> Header:
     sop_class = _uid(found, SOP_CLASS)
-    if sop_class not in IMAGE_CLASSES:
+    if sop_class not in TAKEN_IN:
         raise InputRejected(Reason.UNSUPPORTED_SOP_CLASS)
+    modality = _ascii(found.raw(MODALITY) or b"")
+    if sop_class == SEGMENTATION and modality != "SEG":  # by which later stages know that it is no picture
+        raise InputRejected(Reason.MISSING_ATTRIBUTE)
     study, series, instance = (_uid(found, tag) for tag in (STUDY, SERIES, SOP_INSTANCE))
     if found.raw(FRAME_OF_REFERENCE):
         _uid(found, FRAME_OF_REFERENCE)
@@ -147,7 +150,7 @@ def _header(found: Structure, syntax: str) -> Header:
         series_uid=series,
         patient_id=_text(found.raw(PATIENT_ID), charsets),
         issuer=_text(found.raw(ISSUER), charsets),
-        modality=_ascii(found.raw(MODALITY) or b""),
+        modality=modality,
         transfer_syntax=syntax,
     )
 

@@ -16,15 +16,16 @@ from medgan.dicom.spacing import FEWEST_SLICES, Axes, row
 from medgan.errors import Reason, StudyRejected
 
 SAME_PLACE_MM = 0.005
-# of Plane.phase: stack, time point, echo time, echo number, inversion time and b-value divide planes wherever they
-# differ; what follows (trigger, acquisition, reference time ...) may differ from slice to slice of one volume
-DIVIDING = 6
+# of Plane.phase: stack, time point, echo time, echo number, inversion time, b-value and gradient direction divide
+# planes wherever they differ; what follows (trigger, acquisition, reference time ...) may differ from slice to slice of
+# one volume
+DIVIDING = 7
 T = TypeVar("T")
 Key = tuple[float | str, ...]
 
 
 def divided(planes: Sequence[Plane], axes: Axes) -> list[list[Plane]]:
-    """Planes apart by stack, time point, echo, inversion time and b-value, in that order, each in order of place."""
+    """Planes apart by stack, time point, echo, inversion time, b-value and direction, each part in order of place."""
     ordered = in_order(planes, axes)
     if len({plane.phase[:DIVIDING] for plane in planes}) == 1:
         return [ordered]

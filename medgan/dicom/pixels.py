@@ -74,7 +74,7 @@ class Pixels:
     signed: bool
     photometric: str
     frames: int
-    padding: tuple[int, int] | None  # first and last stored value of padding, as the header writes them
+    padding: tuple[float, float] | None  # first and last stored value of padding, as the header writes them
     lut: bool = False  # the header holds a lookup table of the modality
     tile: tuple[int, int, int, int] | None = None  # top, left, rows, columns of a plane inside the picture
 
@@ -122,7 +122,7 @@ def storage(header: Header, keyword: str, *, syntax: UID, lut: bool = False) -> 
         "signed": bool(whole(header, "PixelRepresentation", 0)),
         "photometric": header["PhotometricInterpretation"].upper() or "MONOCHROME2",
         "frames": whole(header, "NumberOfFrames", 0) or 1,
-        "padding": _padding(header),
+        "padding": _float_padding(header, keyword) if keyword in FLOATS else _padding(header),
         "lut": lut,
     }
 
@@ -167,12 +167,24 @@ def stored_values(pixels: Pixels, frame: int, out: NDArray[Any] | None = None) -
 
 def padding_of(raw: NDArray[Any], pixels: Pixels) -> NDArray[np.bool_] | None:
     """Which stored values [H, W] are padding, or None."""
-    if pixels.padding is None or raw.ndim != 2 or raw.dtype.kind not in "iu":
+    if pixels.padding is None or raw.ndim != 2 or raw.dtype.kind not in "iuf":
         return None
-    # the VR of both may have been read with the wrong sign: compare modulo the container
-    low, high = sorted(int(np.array(edge).astype(raw.dtype)) for edge in pixels.padding)
-    padding: NDArray[np.bool_] = raw == low if low == high else (raw >= low) & (raw <= high)
+    padding = _float_padding_of(raw, pixels.padding) if raw.dtype.kind == "f" else _int_padding_of(raw, pixels.padding)
     return padding if padding.any() else None
+
+
+def _int_padding_of(raw: NDArray[Any], edges: tuple[float, float]) -> NDArray[np.bool_]:
+    # the VR of both may have been read with the wrong sign: compare modulo the container
+    low, high = sorted(int(np.array(int(edge)).astype(raw.dtype)) for edge in edges)
+    return np.asarray(raw == low if low == high else (raw >= low) & (raw <= high), bool)
+
+
+def _float_padding_of(raw: NDArray[Any], edges: tuple[float, float]) -> NDArray[np.bool_]:
+    """Padding that is not a number covers all that are none, whatever their bits."""
+    padding = np.isnan(raw) if any(map(math.isnan, edges)) else np.zeros(raw.shape, bool)
+    if limits := [edge for edge in edges if not math.isnan(edge)]:
+        padding |= (raw >= min(limits)) & (raw <= max(limits))
+    return padding
 
 
 def _padding(header: Header) -> tuple[int, int] | None:
@@ -180,6 +192,16 @@ def _padding(header: Header) -> tuple[int, int] | None:
         return None
     one = whole(header, "PixelPaddingValue")
     return one, whole(header, "PixelPaddingRangeLimit", one)
+
+
+def _float_padding(header: Header, keyword: str) -> tuple[float, float] | None:
+    name = f"{keyword.removesuffix('Data')}Padding"
+    first, last = header[f"{name}Value"], header[f"{name}RangeLimit"]
+    if not first:
+        return None
+    # one object for all that is not a number: such Pixels stay equal
+    one, other = (math.nan if math.isnan(edge) else float(edge) for edge in (first[0], (last or first)[0]))
+    return one, other
 
 
 def _whole(pixels: Pixels, frame: int, out: NDArray[Any] | None = None) -> NDArray[Any]:

@@ -15,27 +15,36 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.pixels import apply_color_lut, apply_modality_lut
-from pydicom.uid import UID
 
-from medgan.dicom import headers
-from medgan.dicom.attributes import ABSENT, WANTED, Header, Odd, number, numbers, parsed, tag_of
-from medgan.dicom.mosaic import MOSAIC
+from medgan.dicom import diffusion, headers
+from medgan.dicom.attributes import (
+    ABSENT,
+    OWN,
+    PRIVATE_VRS,
+    WANTED,
+    Header,
+    Odd,
+    number,
+    numbers,
+    parsed,
+    swapped,
+    tag_of,
+)
+from medgan.dicom.csa import of_placed
+from medgan.dicom.groups import of_frames
+from medgan.dicom.mosaic import MOSAIC, Tiles, tiles
 from medgan.dicom.pixels import PALETTE, UNREADABLE, Pixels, check, padding_of, storage, stored_values
-from medgan.dicom.walk import Element, Raw, Walk
+from medgan.dicom.walk import LUT, Raw, Walk, Walked
 from medgan.errors import Reason, StudyRejected
 
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 SIGN = tag_of("PixelRepresentation")
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
-# what differs from slice to slice; all the rest is looked at once for the files that have it in common
-OWN = (
-    *("SOPInstanceUID", "ImagePositionPatient", "InstanceNumber", "AcquisitionNumber", "AcquisitionTime"),
-    *("RescaleSlope", "RescaleIntercept", "TemporalPositionIndex", "TemporalPositionIdentifier", "TriggerTime"),
-    "FrameReferenceTime",
-)
-MOST_KEPT = 256  # kinds of header
-OWN_TAGS = tuple((keyword, tag_of(keyword)) for keyword in OWN)
-COMMON_TAGS = {tag_of(keyword): keyword for keyword in WANTED if keyword not in OWN}
+MOST_KEPT, MOST_KNOWN = 256, 512  # kinds of header, values
+OWN_TAGS = {tag_of(keyword): keyword for keyword in OWN}
+REPEATED = {tag for tag, keyword in OWN_TAGS.items() if keyword not in OWN[:3]}
+COMMON_TAGS = {tag_of(keyword): keyword for keyword in WANTED if keyword not in OWN and keyword not in PRIVATE_VRS}
+MODALITY = tag_of("Modality")
 
 
 @dataclass(frozen=True, slots=True, repr=False)  # a scheduler's log may show what a task was given
@@ -62,7 +71,9 @@ class Plane:
     rescaled: bool  # whether the file says how stored values become the modality's unit
     number: int  # Instance Number: only an order, never a position
     tilt_deg: float
-    phase: tuple[float | str, ...]  # what tells apart planes at one place: time, echo, b-value, acquisition
+    phase: tuple[float | str, ...]  # what tells apart planes at one place: time, echo, diffusion, acquisition
+
+    aspect: bool = False  # spacing_mm is a ratio alone: nothing says how many millimetres
 
     @property
     def size(self) -> tuple[int, int]:
@@ -94,12 +105,13 @@ def planes_by_pydicom(file: Path) -> list[Plane]:
         stored = storage(found.header, found.element.keyword, syntax=found.syntax, lut=found.lut)
         pixels = Pixels(file, found.element.offset, found.element.words, **stored)
         check(pixels, found.element.length)
+        private = diffusion.of_dataset(found.dataset)
         return [
             Plane(
                 pixels=pixels.tiled(part.tile) if part.tile else pixels,
                 frame=part.frame,
                 **_shared(part.header),
-                **_own(part.header),
+                **_own({**part.header, **diffusion.said(part.header, private)}),
             )
             for part in headers.parts(found, pixels.frames)
         ]
@@ -119,12 +131,13 @@ def values(plane: Plane) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None,
     top = float((1 << plane.pixels.stored) - 1) if raw.dtype.kind in "iu" else 1.0
     if plane.pixels.photometric == PALETTE or plane.pixels.lut:
         return _looked_up(raw, plane.pixels, padding, top)
-    scaled = raw.astype(np.float32)
+    kind = np.float64 if raw.dtype.itemsize > 2 else np.float32  # 32-bit integers have more digits than float32
+    scaled: NDArray[Any] = raw.astype(kind)
     if plane.slope != 1.0:
-        scaled *= np.float32(plane.slope)
+        scaled *= kind(plane.slope)
     if plane.intercept != 0.0:
-        scaled += np.float32(plane.intercept)
-    return scaled, padding, top
+        scaled += kind(plane.intercept)
+    return scaled.astype(np.float32, copy=False), padding, top
 
 
 def _looked_up(
@@ -144,34 +157,54 @@ class _Reader:
     """Reads files one after the other; what they have in common is looked at once."""
 
     def __init__(self) -> None:
-        self._walk = Walk()
+        self._walk = Walk(OWN_TAGS)
         self._common: dict[Hashable, _Common] = {}
+        self._mr: set[bytes] = set()
+        self._known: dict[Hashable, Any] = {}
 
     def planes_of(self, file: Path) -> list[Plane]:
-        with suppress(Odd, StudyRejected, *UNREADABLE):
-            return self._planes(file, *self._walk(file))
+        with suppress(Odd, *UNREADABLE):
+            return self._planes(file, self._walk(file))
         return planes_by_pydicom(file)
 
-    def _planes(self, file: Path, syntax: UID, raw: Raw, element: Element) -> list[Plane]:
-        common = self._in_common(syntax, raw, element.keyword)
+    def _planes(self, file: Path, walked: Walked) -> list[Plane]:
+        common = self._in_common(walked)
         header = common.header.copy()
-        for keyword, tag in OWN_TAGS:
-            if tag in raw:
-                header[keyword] = parsed(keyword, *raw[tag])
-        pixels = Pixels(file, element.offset, element.words, **common.stored)
-        check(pixels, element.length)
+        for tag, item in walked.own.items():
+            if (tag, item) in self._known:
+                header[OWN_TAGS[tag]] = self._known[tag, item]
+                continue
+            header[OWN_TAGS[tag]] = one = parsed(OWN_TAGS[tag], *item)
+            if tag in REPEATED:
+                self._known[tag, item] = one
+        if len(self._known) > MOST_KNOWN:
+            self._known.clear()
+        pixels = Pixels(file, walked.element.offset, walked.element.words, **common.stored)
+        check(pixels, walked.element.length)
+        if walked.placed:
+            return _parts(pixels, header, common, walked)
         own = _own(header)
         return [Plane(pixels=pixels, frame=frame, **common.shared, **own) for frame in range(pixels.frames)]
 
-    def _in_common(self, syntax: UID, raw: Raw, keyword: str) -> _Common:
-        key = (syntax, keyword, *map(raw.get, COMMON_TAGS))
-        found = self._common.get(key)
-        if found is None:
-            if len(self._common) >= MOST_KEPT:
-                self._common.clear()
-            header = _header(raw)
-            found = _Common(header, _shared(header), storage(header, keyword, syntax=syntax))
-            self._common[key] = found
+    def _in_common(self, walked: Walked) -> _Common:
+        told = walked.private if walked.common in self._mr else b""
+        found = self._common.get((walked.syntax, walked.element.keyword, walked.common, told))
+        return found or self._looked_at(walked)
+
+    def _looked_at(self, walked: Walked) -> _Common:
+        if len(self._common) >= MOST_KEPT:
+            self._common.clear()
+            self._mr.clear()
+        raw, told = self._walk.unpacked(walked.common, walked.syntax), b""
+        if raw.get(MODALITY, (b"", b""))[1].strip(b"\0 ").upper() == b"MR":  # others need not pay for it
+            self._mr.add(walked.common)
+            told = walked.private
+        private = diffusion.of_raw(self._walk.unpacked(told, walked.syntax))
+        header = _header(raw)
+        said = {**header, **diffusion.said(header, private)}
+        stored = storage(header, walked.element.keyword, syntax=walked.syntax, lut=swapped(LUT) in raw)
+        found = _Common(said, _shared(said), stored, header, private)
+        self._common[walked.syntax, walked.element.keyword, walked.common, told] = found
         return found
 
 
@@ -182,16 +215,42 @@ class _Common:
     header: Header
     shared: dict[str, Any]
     stored: dict[str, Any]
+    bare: Header  # without what vendors' private attributes say
+    private: diffusion.Private
+
+
+def _parts(pixels: Pixels, header: Header, common: _Common, walked: Walked) -> list[Plane]:
+    """The planes of a mosaic, and of a file with functional groups. Raises Odd."""
+    if MOSAIC in common.shared["image_type"] and (placed := tiles(of_placed(walked.placed), header)):
+        return _tiles(pixels, header, common, placed)
+    planes, kinds = [], dict[int, tuple[Header, dict[str, Any]]]()
+    own = {keyword: header[keyword] for keyword in OWN if keyword in header}
+    for frame, (others, some) in enumerate(of_frames(walked.placed, pixels.frames, walked.syntax)):
+        if id(others) not in kinds:
+            said = {**common.bare, **own, **others}
+            said |= diffusion.said(said, common.private)
+            kinds[id(others)] = said, _shared(said)
+        said, shared = kinds[id(others)]
+        planes.append(Plane(pixels=pixels, frame=frame, **shared, **_own({**said, **some})))
+    return planes
+
+
+def _tiles(whole: Pixels, header: Header, common: _Common, placed: Tiles) -> list[Plane]:
+    words = tuple(word for word in header["ImageType"] if word.upper() != MOSAIC)
+    shared, own = _shared({**header, "ImageType": words}), _own(header)
+    planes = []
+    for tile, position in zip(placed.tiles, placed.positions_mm, strict=True):
+        own["position_mm"] = numbers({"ImagePositionPatient": position}, "ImagePositionPatient", 3)
+        pixels = Pixels(whole.file, whole.offset, whole.words, **{**common.stored, "tile": tile})
+        planes.append(Plane(pixels=pixels, frame=0, **shared, **own))
+    return planes
 
 
 def _header(raw: Raw) -> Header:
     """Common values in their forms. Raises Odd."""
     signed = raw.get(SIGN, (b"", b""))[1] == b"\1\0"
     present = [(keyword, tag) for tag, keyword in COMMON_TAGS.items() if tag in raw]
-    header = {**ABSENT, **{keyword: parsed(keyword, *raw[tag], signed=signed) for keyword, tag in present}}
-    if MOSAIC in header["ImageType"]:
-        raise Odd
-    return header
+    return {**ABSENT, **{keyword: parsed(keyword, *raw[tag], signed=signed) for keyword, tag in present}}
 
 
 def _shared(header: Header) -> dict[str, Any]:
@@ -206,7 +265,7 @@ def _shared(header: Header) -> dict[str, Any]:
         "modality": modality,
         "body_part": header["BodyPartExamined"],
         "image_type": tuple(word.upper() for word in header["ImageType"]),
-        "spacing_mm": _spacing(header),
+        **dict(zip(("spacing_mm", "aspect"), _spacing(header), strict=True)),
         "orientation": numbers(header, "ImageOrientationPatient", 6),
         "tilt_deg": number(header, "GantryDetectorTilt"),
     }
@@ -242,14 +301,16 @@ def _unit(header: Header) -> str:
 
 
 def _phase(header: Header) -> tuple[float | str, ...]:
-    """Stack, time, echo, b-value and acquisition of a plane, coarsest first."""
+    """Stack, time, echo, b-value, gradient direction and acquisition of a plane, coarsest first."""
+    b_value = number(header, "DiffusionBValue")
     return (
         header["StackID"],
         number(header, "TemporalPositionIndex") or number(header, "TemporalPositionIdentifier"),
         number(header, "EffectiveEchoTime") or number(header, "EchoTime"),
         number(header, "EchoNumbers"),
         number(header, "InversionTime"),
-        number(header, "DiffusionBValue"),
+        b_value,
+        diffusion.direction(header, b_value),
         number(header, "TriggerTime") or number(header, "NominalCardiacTriggerDelayTime"),
         number(header, "AcquisitionNumber"),
         number(header, "FrameReferenceTime"),
@@ -257,10 +318,11 @@ def _phase(header: Header) -> tuple[float | str, ...]:
     )
 
 
-def _spacing(header: Header) -> tuple[float, float] | None:
+def _spacing(header: Header) -> tuple[tuple[float, float] | None, bool]:
+    """Between rows and between columns; and whether that is a ratio alone, not in mm."""
     for keyword in SPACINGS:
         steps = numbers(header, keyword, 2)
         if steps and min(steps) > 0:
-            return steps[0], steps[1]
+            return (steps[0], steps[1]), False
     aspect = numbers(header, "PixelAspectRatio", 2)  # vertical, horizontal
-    return (aspect[0], aspect[1]) if aspect and min(aspect) > 0 else None
+    return ((aspect[0], aspect[1]), True) if aspect and min(aspect) > 0 else (None, False)

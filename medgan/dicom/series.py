@@ -143,7 +143,7 @@ def _parts(planes: list[Plane], axes: Axes, found: Sorted) -> list[list[Plane]]:
 
 
 def _axes(plane: Plane) -> Axes:
-    if plane.orientation is None or plane.spacing_mm is None:
+    if plane.orientation is None or plane.spacing_mm is None or plane.aspect:
         raise StudyRejected(Reason.NO_POSITION, detail="a slice has no orientation or spacing")
     return plane_axes(plane.orientation)
 
@@ -197,12 +197,19 @@ def _exactly(plane: Plane) -> Hashable:
         plane.size,
         plane.pixels.photometric,
         plane.modality,
+        _pet_unit(plane),
     )
 
 
 def _class(plane: Plane) -> Hashable:
     parts = frozenset((MR_PARTS | DIXON | COMPUTED).intersection(plane.image_type))
-    return plane.frame_of_reference, plane.size, plane.pixels.photometric, plane.modality, plane.image_type[:3], parts
+    kind = plane.pixels.photometric, plane.modality, plane.image_type[:3], parts, _pet_unit(plane)
+    return plane.frame_of_reference, plane.size, *kind
+
+
+def _pet_unit(plane: Plane) -> str:
+    """Counts and activities are not of one volume; a CT slice of unknown unit is refused when its pixels are read."""
+    return plane.unit if plane.modality == "PT" else ""
 
 
 def _difference(plane: Plane, main: Plane) -> Reason:

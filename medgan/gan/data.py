@@ -16,7 +16,9 @@ OF_FREE = 0.5  # of a device's free memory that images may take to be kept there
 
 @dataclass
 class Batches:
-    """images stored integers [N, C, D, H, W], labels int [N]. Every epoch is a new permutation of all images.
+    """images stored integers [N, C, D, H, W], labels int [N], masks uint8 [N, 1, D, H, W] where there are any.
+
+    Every epoch is a new permutation of all images.
 
     Of `ranks` processes each reads a part of every batch; together they read what one alone would. Images are
     gathered a batch at a time, move as stored integers and become floats on the device; where all fit into half of
@@ -29,6 +31,7 @@ class Batches:
     seed: int
     rank: int = 0
     ranks: int = 1
+    masks: NDArray[Any] | None = None
     _orders: dict[int, NDArray[np.int64]] = field(default_factory=dict, repr=False)
     _stage: _Stage | None = field(default=None, repr=False)
 
@@ -37,11 +40,20 @@ class Batches:
 
         The images are overwritten by the next call: fresh memory would cost more than filling it.
         """
-        index = self.index(images_seen)
-        if self._stage is None or self._stage.device != device:
+        return self.of(self.index(images_seen), device)
+
+    def of(self, index: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
+        """As `at`, of the rows named."""
+        if self._stage is None or self._stage.device != device or len(index) > self._stage.rows:
             self._stage = _Stage(self.images, len(index), device)
         labels = torch.from_numpy(self.labels[index].astype(np.int64)).to(device)
         return self._stage.floats(index), labels
+
+    def masks_at(self, images_seen: int, device: torch.device) -> Tensor:
+        """The masks of the very images that `at` gives: uint8 [B, 1, D, H, W]. Raises ValueError without masks."""
+        if self.masks is None:
+            raise ValueError("these batches have no masks; read the cohort with them")
+        return torch.from_numpy(np.ascontiguousarray(self.masks[self.index(images_seen)])).to(device)
 
     def index(self, images_seen: int) -> NDArray[np.int64]:
         """Rows of this rank's part of the batch after `images_seen` images of all ranks."""
@@ -66,7 +78,7 @@ class _Stage:
     """Where batches of up to `rows` images are made: memory that is used again and again."""
 
     def __init__(self, images: NDArray[Any], rows: int, device: torch.device) -> None:
-        self.device, self.scale = device, 2.0 / np.iinfo(images.dtype).max
+        self.device, self.rows, self.scale = device, rows, 2.0 / np.iinfo(images.dtype).max
         self.flat = np.asarray(images).reshape(len(images), -1)
         self.forward = isinstance(images, np.memmap)  # a disk reads forward best
         self._floats = torch.empty((rows, *images.shape[1:]), device=device)

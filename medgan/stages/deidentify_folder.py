@@ -22,7 +22,7 @@ from medgan.stages.gate_one import profile_of
 from medgan.stages.originals import Original, Place, places, read_originals
 from medgan.workers import Workers
 
-VERSION = 2  # bump when the same files and recipe should give other files
+VERSION = 3  # bump when the same files and recipe should give other files
 CHUNK, CHUNK_BYTES = 64, 64 << 20  # inputs of the first pass that are handed out together
 ASKED_K = 5
 Told = Callable[[int, int], None]

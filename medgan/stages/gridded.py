@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,22 @@ from numpy.typing import NDArray
 from medgan.dicom.pixels import PALETTE, padding_of, stored_values
 from medgan.dicom.read import Plane, values
 from medgan.dicom.series import Stack
+from medgan.dicom.suv import suv_factor
 from medgan.errors import Reason, StudyRejected
 from medgan.volume.geometry import Geometry
 from medgan.volume.intensity import grey
 from medgan.volume.resample import Regrid, Shape, Stored
+
+FARTHEST = 1 << 33  # beyond all that 32 bits hold
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Of a stack's rescaled values times `factor`: HU, SUV (by body weight, g/mL), or arbitrary; why a PET has none."""
+
+    name: str
+    factor: float = 1.0
+    no_suv: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,19 +52,23 @@ def extent(stack: Stack) -> Geometry:
 
 
 def on_grid(stack: Stack, shape: Shape, stored: Stored) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """A stack's `extent` on a grid of `shape` along its own axes, and what is padding. Raises StudyRejected."""
-    grid, margins = Regrid(extent(stack).shape, shape, stored), _margins(stack)
+    """A stack's `extent` on a grid of `shape` along its own axes, and what is padding. Raises StudyRejected.
+
+    Of wide integers and doubles the result is float64 where float32 is asked for.
+    """
+    middle = _middle(stack.planes[len(stack.planes) // 2])
+    grid, margins = Regrid(extent(stack).shape, shape, _about(stored, middle)), _margins(stack)
     _, down_mm, along_mm = stack.geometry.spacing_mm
     kind = stack.planes[0].pixels.dtype
     # a plane is read over the one before: fresh memory costs more than reading
     room = None if kind is None else np.empty(stack.planes[0].size, kind)
     for number, plane in enumerate(stack.planes):
-        found = decoded(plane, room if plane.pixels.dtype == kind else None)
+        found = _lowered(decoded(plane, room if plane.pixels.dtype == kind else None), middle)
         if stack.shear != (0.0, 0.0):
             found = _widened(found, margins)
         slip = (number * stack.shear[0] / down_mm, number * stack.shear[1] / along_mm)
         grid.add(found.raw, slope=found.slope, intercept=found.intercept, outside=found.outside, slip=slip)
-    return grid.finished()
+    return _raised(*grid.finished(), stored, middle)
 
 
 def _margins(stack: Stack) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -70,12 +86,16 @@ def _widened(found: Linear, margins: tuple[tuple[int, int], tuple[int, int]]) ->
     )
 
 
-def picture_on_grid(plane: Plane, size: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
-    """One plane on [h, w] pixels, float32; and what is padding. Raises StudyRejected."""
-    found = decoded(plane)
-    grid = Regrid((1, *found.raw.shape), (1, *size), Stored())
+def picture_on_grid(plane: Plane, size: tuple[int, int]) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """One plane on [h, w] pixels, float32 (float64 where that would round); and what is padding.
+
+    Raises StudyRejected.
+    """
+    middle = _middle(plane)
+    found = _lowered(decoded(plane), middle)
+    grid = Regrid((1, *found.raw.shape), (1, *size), _about(Stored(), middle))
     grid.add(found.raw, slope=found.slope, intercept=found.intercept, outside=found.outside)
-    picture, outside = grid.finished()
+    picture, outside = _raised(*grid.finished(), Stored(), middle)
     return picture[0], None if outside is None else outside[0]
 
 
@@ -92,6 +112,75 @@ def decoded(plane: Plane, out: NDArray[Any] | None = None) -> Linear:
     if plane.pixels.photometric == "MONOCHROME1" and not in_hu(plane):
         return Linear(found.raw, -found.slope, -found.intercept, found.outside)
     return found
+
+
+def _wide(kind: np.dtype[Any]) -> bool:
+    """Whether stored values have more digits than the filter's 32-bit floats."""
+    return kind.itemsize == 8 or (kind.itemsize == 4 and kind.kind in "iu")
+
+
+def _middle(plane: Plane) -> float:
+    """The value in the middle of what a plane shows where values are wide, else 0: the filter works on differences
+    from it, and is exact up to 2**24 stored steps away from it.
+    """
+    if plane.pixels.allocated < 32 or plane.pixels.keyword == "FloatPixelData":
+        return 0.0
+    found = decoded(plane)
+    seen = found.raw if found.outside is None else found.raw[~found.outside]
+    if not _wide(found.raw.dtype) or not seen.size:
+        return 0.0
+    middle = float(np.median(seen)) * found.slope + found.intercept
+    return middle if math.isfinite(middle) else 0.0
+
+
+def _about(stored: Stored, middle: float) -> Stored:
+    """How differences from `middle` are stored; of floats, differences."""
+    whole = stored.dtype != "float32"
+    return replace(stored, offset=stored.offset + (middle * stored.scale if whole else 0.0), fill=stored.fill - middle)
+
+
+def _lowered(found: Linear, middle: float) -> Linear:
+    """The plane as differences from `middle`, taken on stored values before they are rounded to 32 bits."""
+    if not _wide(found.raw.dtype):
+        return replace(found, intercept=found.intercept - middle) if middle else found
+    base = (middle - found.intercept) / found.slope if found.slope else 0.0
+    lowered: NDArray[Any]
+    if found.raw.dtype.kind == "f":
+        lowered = found.raw - base
+    else:
+        base = min(max(round(base), -FARTHEST), FARTHEST)
+        lowered = found.raw.astype(np.int64) - base
+    with np.errstate(over="ignore"):  # what does not fit is not finite, and refused as such
+        raw = lowered.astype(np.float32)
+    return replace(found, raw=raw, intercept=found.intercept + found.slope * base - middle)
+
+
+def _raised(
+    result: NDArray[Any], outside: NDArray[np.bool_] | None, stored: Stored, middle: float
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Floats as what they were before `_lowered`."""
+    if not middle or stored.dtype != "float32":
+        return result, outside
+    raised = result + np.float64(middle * stored.scale)
+    if outside is not None:
+        raised[outside] = stored.fill * stored.scale + stored.offset
+    return raised, outside
+
+
+def unit_of(stack: Stack) -> Unit:
+    """What a stack's values are; of a PET the header of each file is opened."""
+    plane = stack.planes[0]
+    if in_hu(plane):
+        return Unit("HU")
+    if not is_pet(plane):
+        return Unit("arbitrary")
+    factor, why = suv_factor(stack.planes)
+    return Unit("arbitrary", no_suv=str(why)) if factor is None else Unit("SUV", factor)
+
+
+def is_pet(plane: Plane) -> bool:
+    """Whether a plane's values may have an SUV: a picture of a PET slice has none."""
+    return plane.modality == "PT" and not plane.picture
 
 
 def in_hu(plane: Plane) -> bool:

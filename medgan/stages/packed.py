@@ -48,6 +48,7 @@ def _read_zarr(path: Path) -> tuple[CohortArrays, list[str], list[str]]:
     if not len(cohort) or cohort.split.max() >= len(PARTS) or cohort.label.max() >= len(cohort.classes):
         raise UsageError("the cohort holds no image, or labels and parts that it does not name")
     columns = [cohort.images, cohort.label, cohort.split, cohort.patient_key]
+    columns += [column for column in (cohort.source, cohort.mask, cohort.has_mask) if column is not None]
     content = digests.sha256(b"".join(np.ascontiguousarray(column).tobytes() for column in columns))
     inputs = [content, digests.sha256(digests.canonical([*cohort.classes, cohort.attributes]))]
     return cohort, inputs, cohort.patient_key.tolist()
@@ -63,7 +64,9 @@ def _read_npz(path: Path, recipe: PreprocessRecipe, home: Home) -> tuple[CohortA
         unit=unit,
         min_class_patients=recipe.min_class_patients,
         side=lambda key: side(home.pseudonym_key, key, recipe.split),
-        attributes=attributes(f"OT-ANY-{dims}d-{recipe.size}", "OT", "ANY", "relative", recipe),
+        attributes=attributes(
+            f"OT-ANY-{dims}d-{recipe.size}", "OT", "ANY", "relative", recipe, dtype=str(images.dtype)
+        ),
     )
     return cohort, [source], list(rows.patient_keys)
 

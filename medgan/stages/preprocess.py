@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,20 +19,26 @@ from medgan import digest as digests
 from medgan import parallel
 from medgan.cohort.arrays import PARTS, CohortArrays, write_cohort
 from medgan.cohort.assemble import Rows, assemble
+from medgan.cohort.source_figures import FIGURES as SOURCE_FIGURES
+from medgan.cohort.source_figures import Source, rows_of
 from medgan.cohort.split import side, side_of_all
+from medgan.dicom.masks import is_mask
 from medgan.dicom.read import Plane, read_planes
 from medgan.errors import CorruptArtefact, Reason, SourceError, StudyRejected
 from medgan.home import Home
 from medgan.recipes import PreprocessRecipe
 from medgan.records import Cohort, Quarantined, Sample, Study
+from medgan.stages.masked import Marking, cohort_masks, markings_of, write_markings
 from medgan.stages.onto_grid import Picture, Pictures, counted, files_below, new_place, pictures_of, pictures_of_planes
 from medgan.stages.quality import quality_report, write_quality
 from medgan.stages.rejections import quarantined
 
-VERSION = 2  # bump when the same study and recipe should give another Sample
+VERSION = 3  # bump when the same study and recipe should give another Sample
 STAGE, ASSEMBLE = "preprocess", "assemble"
-GRID = {"dims", "size", "depth", "spacing_mm", "slices", "central", "phases", "window_hu"}  # what changes a Sample
-REFUSING = {"min_foreground", "max_clipped"}
+# what changes a Sample
+GRID = {"dims", "size", "depth", "spacing_mm", "slices", "central", "phases", "window_hu", "window_suv"}
+GRID |= {"masks", "segments"}
+REFUSING = {"min_foreground", "max_clipped", "max_padding", "max_spacing_mm"}
 SEALERS = 8
 logger = logging.getLogger(__name__)
 
@@ -140,13 +148,20 @@ def preprocess_folder(src: Path, dst: Path | str, recipe: PreprocessRecipe) -> d
     if not rows:
         raise SourceError(f"no usable picture in {len(files)} files; {counted(refused) or 'nothing was found'}")
     for group, some in rows.items():
-        first = some[0][1]
+        first, masks = some[0][1], cohort_masks([picture.marking for _, picture in some], recipe)
         cohort = assemble(
-            Rows(np.stack([p.image for _, p in some]), [""] * len(some), [key for key, _ in some]),
+            Rows(
+                np.stack([p.image for _, p in some]),
+                [""] * len(some),
+                [key for key, _ in some],
+                rows_of([p.source for _, p in some]),
+                masks.mask,
+                masks.has_mask,
+            ),
             unit="patient",
             min_class_patients=recipe.min_class_patients,
             side=lambda one: side(b"", one, recipe.split),
-            attributes=attributes(group, first.modality, first.body_part, first.unit, recipe),
+            attributes=attributes(group, first.modality, first.body_part, first.unit, recipe) | masks.attributes,
         )
         write_cohort(site.at(f"{group}.zarr"), cohort, shard=recipe.shard)
         with TemporaryDirectory() as folder:
@@ -155,7 +170,7 @@ def preprocess_folder(src: Path, dst: Path | str, recipe: PreprocessRecipe) -> d
                 site.put(f"{group}.{file.name}", file.read_bytes())
     report = {
         "files": len(files),
-        "planes": len(planes),
+        "planes": sum(not is_mask(plane) for plane in planes),
         "groups": {group: len(some) for group, some in sorted(rows.items())},
         "refused": {reason.value: count for reason, count in sorted(refused.items())},
         "corrected": dict(sorted(corrected.items())),
@@ -188,9 +203,11 @@ def _write_sample(folder: Path, study: Study, found: Pictures, labels: dict[str,
         np.save(folder / f"{group}.npy", np.stack([picture.image for picture in some]), allow_pickle=False)
         about[group] = {
             "labels": [_label(picture, labels) for picture in some],
+            "source": [_figures(picture.source) for picture in some],
             "modality": some[0].modality,
             "body_part": some[0].body_part,
             "values": some[0].unit,
+            **write_markings(folder, group, [picture.marking for picture in some]),
         }
     refused = dict(sorted(found.refused.items()))
     (folder / "samples.json").write_bytes(
@@ -223,6 +240,11 @@ def _label(picture: Picture, labels: dict[str, str]) -> str:
     return min(votes, key=lambda label: (-votes[label], label), default="")
 
 
+def _figures(source: Source) -> list[float | None]:
+    """As JSON has it, which knows no number that is none."""
+    return [round(value, 6) if math.isfinite(value) else None for value in astuple(source)]
+
+
 def _persons(home: Home) -> dict[str, tuple[str, ...]]:
     """Each merged pseudonym -> all pseudonyms of that person, the one that stands for it first."""
     members: dict[str, list[str]] = defaultdict(list)
@@ -242,35 +264,45 @@ def _cohort(
     key = digests.key(ASSEMBLE, VERSION, inputs, recipe, group=group, key=home.key_fingerprint, **more)
     if found := home.research.made(key, Cohort):
         return found
-    pages, labels, keys = [], [], []
+    pages, labels, keys, sources = [], [], [], []
     about: dict[str, Any] = {}
+    markings: list[Marking | None] = []
     for sample in samples:
         folder = home.research.store.path(sample.digest)
         about = json.loads((folder / "samples.json").read_bytes())["groups"][group]
         pages.append(_page(folder / f"{group}.npy"))
         labels += about["labels"]
+        sources += about["source"]
         keys += [merged.get(sample.patient_key, sample.patient_key)] * len(about["labels"])
+        told, marked = about.get("masks"), folder / f"{group}.mask.npy"
+        markings += markings_of(_page(marked), told) if told else [None] * len(about["labels"])
+    masks = cohort_masks(markings, recipe)
     cohort = assemble(
-        Rows(np.concatenate(pages), labels, keys),
+        Rows(np.concatenate(pages), labels, keys, np.array(sources, np.float32), masks.mask, masks.has_mask),
         unit="image" if any(sample.unit == "image" for sample in samples) else "patient",
         min_class_patients=recipe.min_class_patients,
         side=lambda one: side_of_all(home.pseudonym_key, persons.get(one, (one,)), recipe.split),
-        attributes=attributes(group, about["modality"], about["body_part"], about["values"], recipe),
+        attributes=attributes(group, about["modality"], about["body_part"], about["values"], recipe) | masks.attributes,
     )
     return seal(key, cohort, recipe, home, parents=inputs, patients=[*keys, *owners])
 
 
-def attributes(group: str, modality: str, body_part: str, values: str, recipe: PreprocessRecipe) -> dict[str, Any]:
-    """What a cohort says of itself; value = stored * scale + offset, in HU or as a share of the picture's range."""
-    low, high = recipe.window_hu if values == "HU" else (0.0, 1.0)
+def attributes(
+    group: str, modality: str, body_part: str, values: str, recipe: PreprocessRecipe, *, dtype: str = "uint8"
+) -> dict[str, Any]:
+    """What a cohort of stored `dtype` says of itself; value = stored * scale + offset, in HU, SUV or as a share of the
+    picture's range.
+    """
+    low, high = {"HU": recipe.window_hu, "SUV": recipe.window_suv}.get(values) or (0.0, 1.0)
     return {
         "schema": 1,
+        "source_figures": [figure.name for figure in SOURCE_FIGURES],
         "origin": "real",
         "group": group,
         "modality": modality,
         "body_part": body_part,
         "values": values,
-        "scale": (high - low) / 255,
+        "scale": (high - low) / np.iinfo(dtype).max,
         "offset": low,
     }
 

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from medgan import digest as digests
 from medgan.bundle.quality_page import Apart, Column, Sheet, quality_page
-from medgan.cohort import quality
+from medgan.cohort import quality, source_figures
 from medgan.cohort.arrays import PARTS, CohortArrays, read_cohort
+from medgan.cohort.source_figures import Source
 from medgan.home import Home
 from medgan.recipes import QualityRecipe
 from medgan.records import Cohort, Record
 
-VERSION = 1
+VERSION = 2
 STAGE = "quality"
 PAGE, FIGURES = "quality.html", "quality.json"
 
@@ -40,10 +41,13 @@ class Quality(Record):
 
 
 class Imaged(Protocol):
-    """Whatever holds an image, stored integers [C, D, H, W]."""
+    """Whatever holds an image, stored integers [C, D, H, W], and says what it was made of."""
 
     @property
     def image(self) -> NDArray[Any]: ...
+
+    @property
+    def source(self) -> Source: ...
 
 
 P = TypeVar("P", bound=Imaged)
@@ -57,6 +61,10 @@ def usable(pictures: Sequence[P], limits: QualityRecipe) -> tuple[list[P], int]:
         np.stack([picture.image for picture in pictures]),
         min_foreground=limits.min_foreground,
         max_clipped=limits.max_clipped,
+    ) | source_figures.unfit(
+        [picture.source for picture in pictures],
+        max_padding=limits.max_padding,
+        max_spacing_mm=limits.max_spacing_mm,
     )
     return [picture for picture, out in zip(pictures, bad, strict=True) if not out], int(bad.sum())
 
@@ -94,7 +102,8 @@ def report_file(made: Quality, home: Home) -> Path:
 def write_quality(folder: Path, cohort: CohortArrays, limits: QualityRecipe, *, refused: int = 0) -> dict[str, int]:
     """Write quality.html and quality.json; pictures that stand apart, by figure."""
     columns = quality.measure(cohort.images)
-    found = quality.outliers(columns, limits.outlier_z)
+    columns |= source_figures.columns_of(cohort.source, cohort.attributes.get("source_figures", ()))
+    found = quality.outliers(columns, limits.outlier_z, _figures(columns))
     sheet = _sheet(cohort, columns, found, limits, refused)
     (folder / PAGE).write_text(quality_page(sheet))
     counts = Counter(one.figure for one in found)
@@ -118,7 +127,7 @@ def _sheet(
     }
     drawn = [
         Column(f.name, f.text, columns[f.name], *quality.limits(columns[f.name], f, limits.outlier_z))
-        for f in quality.FIGURES
+        for f in _figures(columns)
     ]
     return Sheet(
         images=cohort.images,
@@ -140,6 +149,7 @@ def _told(
 ) -> dict[str, Any]:
     """Percentiles of each figure, and all pictures that stand apart, by row and pseudonym."""
     percentiles = (0, 5, 25, 50, 75, 95, 100)
+    measured = {name: column[np.isfinite(column)] for name, column in columns.items()}
     return {
         "schema": 1,
         "figures": {
@@ -147,7 +157,7 @@ def _told(
                 f"p{p}": round(float(value), 6)
                 for p, value in zip(percentiles, np.percentile(column, percentiles), strict=True)
             }
-            for name, column in columns.items()
+            for name, column in measured.items()
             if len(column)
         },
         "outliers": dict(sorted(counts.items())),
@@ -162,6 +172,11 @@ def _told(
             for one in found
         ],
     }
+
+
+def _figures(columns: dict[str, NDArray[np.float64]]) -> list[quality.Figure]:
+    """The figures that a cohort has: one that others packed says nothing of its sources."""
+    return [figure for figure in (*quality.FIGURES, *source_figures.FIGURES) if figure.name in columns]
 
 
 def _left_out(cohort: CohortArrays) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,13 +15,14 @@ COLOURED = 12 / 255  # spread between channels, as a share of the range, that an
 COLOURED_SHARE = 0.02  # share of coloured pixels up to which a picture counts as grey
 
 
-def window(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
+def window(values: NDArray[np.floating[Any]], low: float, high: float) -> NDArray[np.float32]:
     """[low, high] becomes [-1, 1]; what lies outside is clamped."""
-    scaled = (values - np.float32(low)) * np.float32(2.0 / (high - low)) - np.float32(1.0)
-    return np.clip(scaled, np.float32(-1), np.float32(1))
+    kind = values.dtype.type
+    scaled = (values - kind(low)) * kind(2.0 / (high - low)) - kind(1.0)
+    return np.clip(scaled, kind(-1), kind(1)).astype(np.float32, copy=False)
 
 
-def robust_range(values: NDArray[np.float32], padding: NDArray[np.bool_] | None = None) -> tuple[float, float]:
+def robust_range(values: NDArray[np.floating[Any]], padding: NDArray[np.bool_] | None = None) -> tuple[float, float]:
     """The percentiles 0.5 and 99.5 of what is not padding. Raises StudyRejected (blank) when they coincide."""
     seen = values.ravel() if padding is None else values[~padding]
     if seen.size < 2 or not np.isfinite(seen).all():

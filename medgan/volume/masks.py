@@ -9,6 +9,7 @@ from scipy import ndimage
 from medgan.volume.geometry import Geometry
 
 KEPT = 0.5  # of a label's volume that must be found again: a grid may be coarser, a label may not go
+GROWN, SWOLLEN = 1.5, 2.0  # times its volume: beyond the first it is told, beyond the second the mask is unfit
 
 
 def nearest(labels: NDArray[np.uint16], there: Geometry, onto: Geometry) -> NDArray[np.uint16]:
@@ -30,3 +31,16 @@ def volumes_mm3(labels: NDArray[np.uint16], geometry: Geometry) -> dict[int, flo
 def lost_labels(before: dict[int, float], after: dict[int, float]) -> list[int]:
     """Labels of which less than KEPT of the volume is left."""
     return [label for label, volume in before.items() if after.get(label, 0.0) < KEPT * volume]
+
+
+def grown_labels(before: dict[int, float], after: dict[int, float], times: float = GROWN) -> list[int]:
+    """Labels that have more than `times` of their volume: what is thinner than a voxel may win the whole of it."""
+    return [label for label, volume in before.items() if after.get(label, 0.0) > times * volume]
+
+
+def unfit_labels(before: dict[int, float], after: dict[int, float]) -> list[int]:
+    """Labels that the new grid cannot show: less than KEPT of the volume is left, or more than SWOLLEN of it is there.
+
+    Of a thin label the nearest voxels are all or nothing, as chance has it: two grids give two answers.
+    """
+    return sorted({*lost_labels(before, after), *grown_labels(before, after, SWOLLEN)})

@@ -64,11 +64,11 @@ class Regrid:
         """The next plane: stored values [H, W] of any real type, what of them is padding, and how many pixels down
         the rows and along the columns it lies off its place in the volume.
 
-        Raises StudyRejected (blank) for values that are not finite.
+        Raises StudyRejected (blank) for values that are not finite, unless they are padding.
         """
         if raw.shape != self.before[1:]:
             raise ValueError(f"a plane of {raw.shape} where {self.before[1:]} was announced")
-        if raw.dtype.kind == "f" and not np.isfinite(raw).all():
+        if raw.dtype.kind == "f" and not _finite(raw, outside):
             raise StudyRejected(Reason.BLANK, detail="values that are not finite")
         plane, cover = self._filtered(raw, outside, slip)
         for number, weight in self._touched[self._number]:
@@ -93,7 +93,9 @@ class Regrid:
         if outside is None and slip == (0.0, 0.0):
             return values.filtered(raw, slip), None
         kept = np.ones(raw.shape, np.uint8) if outside is None else (~outside).view(np.uint8)
-        return values.filtered(raw * kept.astype(raw.dtype), slip), covers.filtered(kept, slip)
+        # not multiplied by 0: what is not finite would stay so
+        seen = raw if outside is None else np.where(outside, raw.dtype.type(0), raw)
+        return values.filtered(seen, slip), covers.filtered(kept, slip)
 
     def _store(self, number: int, done: _Sum) -> None:
         total = done.total
@@ -113,6 +115,13 @@ class Regrid:
         limits = np.iinfo(self._numbers.dtype)
         store_plane(total, scale, offset, np.float32(limits.min), np.float32(limits.max), self._numbers)
         return self._numbers
+
+
+def _finite(raw: NDArray[Any], outside: NDArray[np.bool_] | None) -> bool:
+    """Whether all that is not padding is a finite number, also in the 32 bits that the filter has."""
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(raw.astype(np.float32, copy=False))
+    return bool((finite if outside is None else finite | outside).all())
 
 
 def resample(planes: Iterable[NDArray[Any]], before: Shape, after: Shape, stored: Stored | None = None) -> NDArray[Any]:

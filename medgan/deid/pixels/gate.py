@@ -19,6 +19,7 @@ from medgan.deid.pixels.render import extremes, window
 
 Cells = NDArray[np.float32]
 
+SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 VOLUME_MODALITIES = ("CT", "MR", "PT")
 SMALL_SIDE = 128  # frames up to this cost so little that all are looked at
 NARROW = 32  # pixels; there are no cells to speak of in such frames
@@ -45,6 +46,26 @@ def _is_slice(ds: Dataset) -> bool:
         and str(ds.get("BurnedInAnnotation", "")) != "YES"
         and int(ds.get("SamplesPerPixel") or 1) == 1
     )
+
+
+def binary_mask(ds: Dataset) -> bool:
+    """Whether the frames are segments of slices in single bits: a text in them can only be one of those slices."""
+    if str(ds.get("SOPClassUID", "")) != SEGMENTATION or str(ds.get("SegmentationType", "")) != "BINARY":
+        return False
+    groups = [*(ds.get("SharedFunctionalGroupsSequence") or ()), *(ds.get("PerFrameFunctionalGroupsSequence") or ())]
+    return int(ds.get("BitsAllocated") or 0) == 1 and any("PlanePositionSequence" in group for group in groups)
+
+
+def drawn_on(ds: Dataset) -> set[str]:
+    """The series that a mask refers to."""
+    return {str(item.get("SeriesInstanceUID", "")) for item in ds.get("ReferencedSeriesSequence") or ()}
+
+
+def positions(ds: Dataset) -> list[tuple[float, ...]]:
+    """Where each frame of a mask lies, or the one of a slice; empty where a frame does not say."""
+    groups = ds.get("PerFrameFunctionalGroupsSequence") or ()
+    items = [(group.get("PlanePositionSequence") or [Dataset()])[0] for group in groups] or [ds]
+    return [tuple(round(float(v), 2) for v in item.get("ImagePositionPatient") or ()) for item in items]
 
 
 def place(ds: Dataset, frame: int) -> tuple[float, float, int]:

@@ -4,6 +4,8 @@ What is found in a frame depends on that frame, and for original slices on their
 
 1. Films, secondary captures, colour, ultrasound, anything small: every frame.
 2. Original CT, MR and PET slices: by their series, see sweep.py.
+3. Binary masks of slices: not at all, since the detector takes outlines of organs for letters. What was blanked in a
+   slice is cleared in its mask: a threshold draws letters too. Where those slices were not read, every frame.
 """
 
 from __future__ import annotations
@@ -37,15 +39,51 @@ def look(drafts: Sequence[Draft], side: int, *, keep_annotations: bool = False) 
             instances = [i for i in draft.instances if i.reason is None and i.has_pixels]
             spare = partial(markers.is_annotation, people=_people(instances)) if keep_annotations else None
             read = partial(find_text, side=side, spare=spare)
-            for series in _read_apart(instances, read):
+            masks = [i for i in instances if gate.binary_mask(i.ds)]
+            apart = {id(mask) for mask in masks}
+            pictures = [i for i in instances if id(i) not in apart]
+            for series in _read_apart(pictures, read):
                 sweep(series, read)
-            for instance in instances:
+            for instance in pictures:
                 if instance.reason is None and any(instance.boxes):
                     _clean(instance, read)
+            _look_at_masks(masks, pictures, read)
 
 
 def _people(instances: Sequence[Instance]) -> frozenset[str]:
     return frozenset(word for instance in instances for word in markers.people(instance.ds))
+
+
+def _look_at_masks(masks: Sequence[Instance], pictures: Sequence[Instance], read: Reader) -> None:
+    """What was blanked in a slice is cleared in its mask; masks of series that were not read are read themselves."""
+    series: dict[str, list[Instance]] = {}
+    for picture in pictures:
+        series.setdefault(str(picture.ds.get("SeriesInstanceUID", "")), []).append(picture)
+    for mask in masks:
+        named = gate.drawn_on(mask.ds)
+        slices = [picture for uid in named for picture in series.get(uid, [])]
+        told = [picture for picture in slices if any(picture.boxes)]
+        unread = not named or not named <= series.keys() or any(picture.reason for picture in slices)
+        if unread or any((p.ds.Rows, p.ds.Columns) != (mask.ds.Rows, mask.ds.Columns) for p in told):
+            _read_apart([mask], read)
+            if any(mask.boxes):
+                mask.reason = Reason.TEXT_UNCLEAR  # which of it is a letter, and which an outline, nobody knows
+        elif told:
+            _clear(mask, told)
+
+
+def _clear(mask: Instance, told: Sequence[Instance]) -> None:
+    """Clear the boxes of slices in the frames that lie where they do; of many frames in one file, in all."""
+    places = [(set(gate.positions(p.ds)) if len(p.boxes) == 1 else set(), merge(sum(p.boxes, []))) for p in told]
+    frames = gate.positions(mask.ds)
+    boxes = [merge([b for at, some in places if not at or frame in at for b in some]) for frame in frames]
+    if not any(boxes):
+        return
+    try:
+        pixels.clear_bits(mask.ds, boxes)
+        mask.boxes, mask.repainted = boxes, True
+    except pixels.UNSEEN:
+        mask.reason = Reason.TEXT_UNCLEAR
 
 
 def _read_apart(instances: Sequence[Instance], read: Reader) -> list[Series]:

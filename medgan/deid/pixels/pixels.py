@@ -112,6 +112,24 @@ def write_stored(ds: Dataset, stored: NDArray[Any]) -> None:
         ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
 
 
+def clear_bits(ds: Dataset, boxes: Sequence[Sequence[Box]]) -> None:
+    """Set boxes (a list for each frame) of single-bit frames to 0. Raises Undecodable unless frames are whole bytes."""
+    rows, columns, count = int(ds.Rows), int(ds.Columns), int(ds.get("NumberOfFrames") or 1)
+    native = ds.original_encoding[1] and not UID(str(ds.file_meta.TransferSyntaxUID)).is_encapsulated
+    size = rows * columns // 8
+    if not native or rows * columns % 8 or len(boxes) != count or not size * count <= len(ds.PixelData):
+        raise Undecodable
+    data = bytearray(ds.PixelData)
+    for number, found in enumerate(boxes):
+        if found:
+            place = slice(number * size, (number + 1) * size)
+            frame = np.unpackbits(np.frombuffer(data[place], np.uint8), bitorder="little").reshape(rows, columns)
+            for box in found:
+                frame[box.top : box.bottom, box.left : box.right] = 0
+            data[place] = np.packbits(frame.ravel(), bitorder="little").tobytes()
+    ds[PIXEL_TAG].value = bytes(data)
+
+
 def encode_as(ds: Dataset, syntax: str) -> None:
     """Compress uncompressed pixels as `syntax` does, where that is lossless, quick and proved on every value."""
     size = int(ds.Rows) * int(ds.Columns) * int(ds.get("NumberOfFrames") or 1) * int(ds.get("SamplesPerPixel") or 1)

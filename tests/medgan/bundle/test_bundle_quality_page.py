@@ -1,6 +1,7 @@
 """The page about a real cohort shows who stands apart by pseudonym, loads nothing and escapes what it shows."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,3 +82,17 @@ def test_values_have_their_units() -> None:
         "50\u202f%",
         "0.4\u202f%",
     ]
+
+
+def made_of(**values: list[float]) -> str:
+    base = sheet(4)
+    columns = [Column(name, name, np.array(column), None, None) for name, column in values.items()]
+    return quality_page(replace(base, columns=[*base.columns, *columns]))
+
+
+def test_what_pictures_were_made_of_is_drawn_where_it_differs_and_named_where_it_does_not() -> None:
+    page = made_of(spacing=[0.7, 0.8, 0.75, float("nan")], slices=[120.0] * 4, step=[float("nan")] * 3 + [2.5])
+    assert "What the pictures were made of" in page and page.count('class="chart"') == 4
+    assert "0.75\u202fmm" in page and "Not known of 1." in page
+    assert "slices 120" in page and "slice distance 2.50\u202fmm" in page
+    assert "nan" not in page.lower() and "What the pictures were made of" not in quality_page(sheet())

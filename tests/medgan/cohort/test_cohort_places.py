@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Barrier, Lock
+from typing import Any
 
 import numpy as np
 import obstore
@@ -17,8 +20,8 @@ from s3_server import BUCKET, s3, unavailable
 from test_cohort_arrays import cohort, same
 from zarr.storage import ObjectStore
 
-from medgan.cohort.arrays import read_cohort, read_owners, read_part, write_cohort
-from medgan.cohort.places import Bucket, Folder, Place, place
+from medgan.cohort.arrays import read_cohort, read_owners, read_part, read_rows, write_cohort
+from medgan.cohort.places import AT_ONCE, Bucket, Folder, Place, place
 from medgan.cohort.volumes import read_volume, write_volume
 from medgan.errors import CorruptArtefact, SourceError, UsageError
 
@@ -90,6 +93,53 @@ def test_other_readers_find_a_cohort_in_a_bucket(bucket: str) -> None:
     assert np.array_equal(np.asarray(group["images"][...]), cohort(40).images)  # type: ignore[index]
 
 
+class Counting(MemoryStore):
+    """A store whose shards come only when four of them are asked for at once; counts what is on its way."""
+
+    meeting, lock, asked, there, most = Barrier(4), Lock(), 0, 0, 0
+
+    def get(self, path: str, *args: Any, **more: Any) -> Any:
+        if "/c/" in path and path.startswith("images"):
+            with self.lock:
+                self.asked += 1
+                self.most = max(self.most, self.asked - self.there)
+            self.meeting.wait(timeout=20)
+        return super().get(path, *args, **more)
+
+
+def test_shards_of_a_bucket_come_several_at_once_and_never_more_than_a_few() -> None:
+    store = Counting()
+    write_cohort(Bucket(store), cohort(24 * 8), shard=8)
+    taken = Bucket(store).get_many([f"images/c/{number}/0/0/0/0" for number in range(24)])
+    for number, data in enumerate(taken):
+        with store.lock:
+            store.there += 1
+        assert data == obstore.get(store, f"images/c/{number}/0/0/0/0").bytes()
+    assert 4 <= store.most <= AT_ONCE and store.asked == 24
+    assert same(read_cohort(Bucket(store)), cohort(24 * 8))
+
+
+def test_many_shards_of_s3_come_in_their_order(bucket: str) -> None:
+    write_cohort(f"{bucket}/c.zarr", cohort(160), shard=8)
+    assert same(read_cohort(f"{bucket}/c.zarr"), cohort(160))
+    chosen = np.array([159, 3, 77, 4, 80])
+    assert same(read_rows(f"{bucket}/c.zarr", chosen), cohort(160).take(chosen))
+
+
+def test_a_shard_that_goes_while_others_are_on_their_way_is_told() -> None:
+    store = MemoryStore()
+    write_cohort(Bucket(store), cohort(160), shard=8)
+    listed = Bucket(store).keys("images/c")
+    obstore.delete(store, ["images/c/11/0/0/0/0"])
+
+    class Listing(Bucket):
+        def keys(self, below: str) -> set[str]:
+            return listed if below == "images/c" else Bucket.keys(self, below)
+
+    with pytest.raises(CorruptArtefact, match="missing"):
+        read_cohort(Listing(store))
+
+
 DYING = """
 import os, sys
 sys.path[:0] = {path!r}
@@ -128,13 +178,20 @@ def test_a_write_to_a_bucket_that_was_killed_is_told_and_the_next_completes_it(b
     assert same(read_cohort(f"{bucket}/c.zarr"), cohort(40))
 
 
-def test_a_write_to_a_folder_that_was_killed_left_nothing_there(tmp_path: Path) -> None:
+def test_a_write_to_a_folder_that_was_killed_left_nothing_there_and_the_next_sweeps_up(tmp_path: Path) -> None:
     killed_after_the_first_shard(str(tmp_path / "c.zarr"))
     assert not (tmp_path / "c.zarr").exists()
     with pytest.raises(CorruptArtefact):
         read_cohort(tmp_path / "c.zarr")
+    (left,) = tmp_path.iterdir()
+    other_host = tmp_path / left.name.replace(f".{socket.gethostname()}-", ".another-host-")
+    other_place = tmp_path / left.name.replace("c.zarr", "d.zarr")
+    running = tmp_path / f"{left.name.rsplit('-', 2)[0]}-{os.getpid()}-0123abcd"
+    for kept in (other_host, other_place, running):
+        kept.mkdir()
     write_cohort(tmp_path / "c.zarr", cohort(40), shard=16)
     assert same(read_cohort(tmp_path / "c.zarr"), cohort(40))
+    assert set(tmp_path.iterdir()) == {tmp_path / "c.zarr", other_host, other_place, running}
 
 
 def test_a_write_that_failed_leaves_no_temporary_folder(tmp_path: Path) -> None:

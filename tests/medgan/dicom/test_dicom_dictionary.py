@@ -7,7 +7,7 @@ import sys
 from pydicom.datadict import DicomDictionary, RepeatersDictionary, dictionary_VR
 from pydicom.uid import UID_dictionary
 
-from medgan.dicom.dictionary import IMAGE_CLASSES, PRESENT_VRS, first_vr
+from medgan.dicom.dictionary import IMAGE_CLASSES, PRESENT_VRS, SEGMENTATION, TAKEN_IN, first_vr
 
 
 def from_pydicom(tag: int) -> bytes:
@@ -38,6 +38,7 @@ def test_present_vrs_leave_out_what_is_retired() -> None:
 def test_image_classes_are_those_of_the_uid_dictionary() -> None:
     named = {uid for uid, entry in UID_dictionary.items() if entry[1] == "SOP Class" and "Image Storage" in entry[0]}
     assert named == IMAGE_CLASSES and "1.2.840.10008.5.1.4.1.1.2" in named
+    assert {SEGMENTATION} == TAKEN_IN - named and UID_dictionary[SEGMENTATION][0] == "Segmentation Storage"
 
 
 def test_the_readers_of_an_intake_start_without_pydicom() -> None:

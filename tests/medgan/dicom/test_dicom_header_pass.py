@@ -18,7 +18,8 @@ from pydicom.filewriter import dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from medgan.dicom.attributes import Odd
-from medgan.dicom.read import Plane, planes_by_pydicom, planes_of, read_planes
+from medgan.dicom.pixels import UNREADABLE
+from medgan.dicom.read import Plane, _Reader, planes_by_pydicom, planes_of, read_planes
 from medgan.dicom.walk import Walk
 from medgan.errors import Reason, StudyRejected
 
@@ -43,8 +44,20 @@ def package_files(name: str) -> list[Path]:
 def walks(file: Path) -> bool:
     try:
         Walk()(file)
-    except Odd:
+    except (Odd, StudyRejected):
         return False
+    return True
+
+
+def by_walk(file: Path) -> bool:
+    """Whether planes, or the reason why there are none, are known without pydicom."""
+    reader = _Reader()
+    try:
+        reader._planes(file, reader._walk(file))
+    except (Odd, *UNREADABLE):
+        return False
+    except StudyRejected:
+        return True
     return True
 
 

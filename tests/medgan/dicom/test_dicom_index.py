@@ -13,6 +13,7 @@ from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
 from pydicom.sequence import Sequence
 
+from medgan.dicom.dictionary import SEGMENTATION
 from medgan.dicom.index import content_digest, read_header, whole
 from medgan.errors import InputRejected, Reason
 
@@ -104,7 +105,8 @@ TABLE = [
     (lambda: dicom_bytes(StudyInstanceUID="1.2.3/4"), Reason.BAD_UID, "a slash in a UID"),
     (lambda: dicom_bytes(StudyInstanceUID="1." + "2" * 70), Reason.BAD_UID, "a UID too long"),
     (lambda: dicom_bytes(SOPClassUID="1.2.840.10008.5.1.4.1.1.88.11"), Reason.UNSUPPORTED_SOP_CLASS, "a report"),
-    (lambda: dicom_bytes(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.4"), Reason.UNSUPPORTED_SOP_CLASS, "a segmentation"),
+    (lambda: dicom_bytes(SOPClassUID="1.2.840.10008.5.1.4.1.1.66.5"), Reason.UNSUPPORTED_SOP_CLASS, "a surface"),
+    (lambda: dicom_bytes(SOPClassUID=SEGMENTATION), Reason.MISSING_ATTRIBUTE, "a segmentation that says it is a CT"),
     (lambda: dicom_bytes(RequestAttributesSequence=Sequence([nested(40)])), Reason.UNREADABLE, "sequences too deep"),
 ]
 
@@ -113,6 +115,11 @@ TABLE = [
 @pytest.mark.parametrize(("make", "expected"), [row[:2] for row in TABLE], ids=[row[2] for row in TABLE])
 def test_what_cannot_be_used_is_refused_with_its_reason(make, expected):
     assert reason(make()) == expected
+
+
+def test_a_mask_is_an_object_of_its_study():
+    found = header(dicom_bytes(SOPClassUID=SEGMENTATION, Modality="SEG"))
+    assert (found.sop_class_uid, found.modality, found.study_uid) == (SEGMENTATION, "SEG", "1.2.3")
 
 
 def test_sequences_of_a_usual_depth_are_read():

@@ -1,9 +1,11 @@
 """Siemens mosaics: tiles become slices with places of their own, or the picture stays what it is."""
 
+import random
 import shutil
 import struct
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +13,16 @@ from typing import Any
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from dicom_series import ct_slice, write
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from test_dicom_header_pass import by_walk, damaged, outcome
 
+from medgan.dicom.csa import _items
 from medgan.dicom.pixels import stored_values
-from medgan.dicom.read import planes_of, read_planes
+from medgan.dicom.read import planes_by_pydicom, planes_of, read_planes
 from medgan.dicom.series import sort_planes
 from medgan.errors import Reason
 
@@ -140,3 +145,161 @@ def test_voxels_of_real_mosaics_lie_where_dcm2niix_puts_them(tmp_path: Path) -> 
                 voxel = to_theirs[:3, :3] @ place + to_theirs[:3, 3]
                 assert np.abs(voxel - np.rint(voxel)).max() < 1e-4
                 assert theirs[tuple(np.rint(voxel).astype(int))] == stored_values(plane.pixels, 0)[row, column]
+
+
+# Siemens' protocol: text in the series' header
+def protocol(centres: Sequence[Sequence[float]], *more: str) -> bytes:
+    """Says where the centre of each slice is to be, as a scanner does: nothing of what is zero."""
+    lines = [f"sSliceArray.lSize\t = \t{len(centres)}", *more]
+    for n, centre in enumerate(centres):
+        for axis, value in zip(("Sag", "Cor", "Tra"), centre, strict=True):
+            lines += [f"sSliceArray.asSlice[{n}].sPosition.d{axis}\t = \t{value}"] if value else []
+    text = "\n".join(["### ASCCONV BEGIN ###", "lScanTimeSec\t = \t3", *lines, "sTXSPEC.lNoOfTraPulses\t = \t1"])
+    return csa(MrPhoenixProtocol=[text + "\n### ASCCONV END ###"])
+
+
+def of_series(count: int, *, start: Sequence[float] = (0.0, 0.0, 0.0), **more: Any) -> Dataset:
+    """A mosaic whose series alone has a header; the centre of its first slice lies at `start`."""
+    grid = int(np.ceil(np.sqrt(count)))
+    corner = np.array(start) - np.array([3.0, 2.0, 0.0]) * SIDE * grid / 2
+    dataset = mosaic(count, ImagePositionPatient=[float(part) for part in corner], **more)
+    row = [(start[0], start[1], start[2] + STEP * n) for n in range(count)]
+    dataset[0x0029, 0x1020] = pydicom.DataElement(0x00291020, "OB", protocol(row))
+    return dataset
+
+
+def test_the_protocol_places_slices_as_the_header_of_the_image_does(tmp_path: Path) -> None:
+    for count, start in ((2, (0.0, 0.0, 0.0)), (9, (1.5, -20.0, -10.0)), (10, (3.0, 4.0, 5.25))):
+        dataset = of_series(count, start=start)
+        (file,) = write(tmp_path, [dataset])
+        both = [plane.position_mm for plane in planes_of(file)]
+        del dataset[0x0029, 0x1010]
+        for creator in (True, False):  # a de-identifier may have removed the creator
+            if not creator:
+                del dataset[0x0029, 0x0010]
+            (file,) = write(tmp_path, [dataset])
+            planes = planes_of(file)
+            assert np.allclose([plane.position_mm for plane in planes], both) and len(planes) == count
+            assert planes == planes_by_pydicom(file) and by_walk(file)
+
+
+def _rows(count: int) -> list[list[float]]:
+    return [[0.0, 0.0, STEP * n] for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        protocol(_rows(9)[::-1]),
+        protocol(_rows(9), "sSliceArray.ucImageNumbTra\t = \t0x1"),
+        protocol(_rows(9), "sSliceArray.asSlice[3].sPosition.dSag\t = \tnone"),
+        protocol([[0.0, 0.0, 2 * STEP * n] for n in range(9)]),
+        protocol([*_rows(8), [0.0, 0.0, 9 * STEP]]),
+        protocol([*_rows(8), [1.0, 0.0, 8 * STEP]]),
+        protocol([[0.0, STEP * n, 0.0] for n in range(9)]),
+        protocol([[0.0, 0.0, 1.0 + STEP * n] for n in range(9)]),
+        protocol(_rows(9)).replace(b"17.5", b"0x11"),
+        protocol(_rows(9)).replace(b"lSize", b"lSiez"),
+        protocol(_rows(9)) + protocol(_rows(9)),
+        protocol(_rows(17)),
+    ],
+    ids=[
+        *(
+            "against",
+            "numbered against",
+            "a word",
+            "other step",
+            "a gap",
+            "a bend",
+            "another way",
+            "another start",
+            "no number",
+        ),
+        *("no size", "two of them", "more than fit"),
+    ],
+)
+def test_a_protocol_that_does_not_fit_the_picture_places_nothing(tmp_path: Path, said: bytes) -> None:
+    dataset = of_series(9)
+    for creator in (True, False):
+        dataset[0x0029, 0x1020].value = said + bytes(len(said) % 2)
+        if (0x0029, 0x1010) in dataset:
+            del dataset[0x0029, 0x1010]
+        if not creator:
+            del dataset[0x0029, 0x0010]
+        (file,) = write(tmp_path, [dataset])
+        assert len(planes_of(file)) == 1 and planes_of(file) == planes_by_pydicom(file)
+
+
+def test_bytes_where_nobody_reserved_them_are_no_header(tmp_path: Path) -> None:
+    dataset = of_series(9)
+    del dataset[0x0029, 0x1010], dataset[0x0029, 0x0010]
+    assert len(planes_of(write(tmp_path, [dataset])[0])) == 9
+    dataset[0x0029, 0x1020].value = b"DATA" + dataset[0x0029, 0x1020].value[4:]
+    (file,) = write(tmp_path, [dataset])
+    assert len(planes_of(file)) == 1 and planes_of(file) == planes_by_pydicom(file)
+
+
+def test_tags_of_a_csa_header_are_those_that_nibabel_finds() -> None:
+    with warnings.catch_warnings(action="ignore"):
+        from nibabel.nicom import csareader
+    data = csa(Odd=[10**n for n in range(7)], SliceNormalVector=[0.1, "-0.2", "3e-1"], NumberOfImagesInMosaic=[48])
+    theirs = csareader.read(data)
+    assert list(_items(data, b"SliceNormalVector\0", 3)) == list(csareader.get_vector(theirs, "SliceNormalVector", 3))
+    assert _items(data, b"NumberOfImagesInMosaic\0", 1) == (csareader.get_n_mosaic(theirs),)
+    assert _items(data, b"SliceNormal\0", 3) == () == _items(data, b"SliceNormalVector\0", 2)
+
+
+def test_a_csa_header_of_the_first_form_is_read(tmp_path: Path) -> None:
+    """Lengths count from the number of items of the first tag (as SPM reads it)."""
+    items, first = {"First": ["ab", "c"], "NumberOfImagesInMosaic": [9], "SliceNormalVector": [0, 0, 1]}, 2
+    data = struct.pack("<2I", len(items), 77)
+    for name, some in items.items():
+        data += struct.pack("<64si4siii", name.encode(), len(some), b"FD", 4, len(some), 77)
+        for one in some:
+            text = str(one).encode() + b"\0"
+            data += struct.pack("<4i", len(text) + first, 9999, 77, 0) + text + bytes(-len(text) % 4)
+    dataset = mosaic(9)
+    dataset[0x0029, 0x1010].value = data
+    assert len(planes_of(write(tmp_path, [dataset])[0])) == 9
+
+
+def test_a_damaged_csa_header_reads_nothing_outside_it() -> None:
+    rng = random.Random(3)
+    good = csa(Odd=["x"] * 5, SliceNormalVector=[0, 0, 1], NumberOfImagesInMosaic=[48])
+    for _ in range(3000):
+        data = bytearray(good[: rng.randrange(len(good) + 1)])
+        for _ in range(rng.randrange(4)):
+            if data:
+                data[rng.randrange(len(data))] = rng.choice([0, 1, 127, 128, 255])
+        found = _items(bytes(data), b"SliceNormalVector\0", 3)
+        assert len(found) <= 3
+
+
+def test_both_roads_say_the_same_of_damaged_mosaics(tmp_path: Path) -> None:
+    rng, tiled = random.Random(11), 0
+    dataset = of_series(9)
+    file = tmp_path / "f"
+    for image in (True, False):
+        if not image:
+            del dataset[0x0029, 0x1010]
+        (good,) = write(tmp_path / "good", [dataset])
+        for _ in range(150):
+            file.write_bytes(damaged(good.read_bytes(), rng))
+            one, other = outcome(planes_of, file), outcome(planes_by_pydicom, file)
+            assert one == other or not (isinstance(one, list) or isinstance(other, list))
+            tiled += isinstance(one, list) and len(one) == 9
+    assert tiled > 20
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real series are not here")
+def test_the_protocol_of_real_mosaics_places_them_as_their_image_header_does(tmp_path: Path) -> None:
+    with zipfile.ZipFile(REAL) as zipped:
+        zipped.extractall(tmp_path, [name for name in zipped.namelist() if "20180918Si" in name])
+    for source in sorted(tmp_path.rglob("*-00001.dcm")):
+        planes = planes_of(source)
+        dataset = dcmread(source)
+        del dataset[0x0029, 0x1010]
+        dataset.save_as(tmp_path / "f")
+        found = planes_of(tmp_path / "f")
+        assert len(found) == len(planes) == 5
+        assert np.allclose([plane.position_mm for plane in found], [plane.position_mm for plane in planes])

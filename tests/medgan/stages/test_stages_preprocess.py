@@ -268,6 +268,20 @@ def test_an_npz_becomes_a_cohort_on_the_grid(home: Home, tmp_path: Path) -> None
     assert import_cohort(tmp_path / "c.npz", RECIPE, home) == cohort
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_packed_npz_says_what_its_integers_mean_over_their_whole_range(
+    home: Home, tmp_path: Path, dtype: str
+) -> None:
+    top = np.iinfo(dtype).max
+    pixels = np.random.default_rng(0).integers(0, top, (20, 16, 16), dtype, endpoint=True)
+    np.savez(tmp_path / "c.npz", images=pixels)
+    made = import_cohort(tmp_path / "c.npz", RECIPE, home)
+    read = read_cohort(home.research.store.path(made.digest) / "cohort.zarr")
+    values = read.images * read.attributes["scale"] + read.attributes["offset"]
+    assert read.images.dtype == dtype and values.max() == pytest.approx(1.0, abs=1e-2) and values.min() >= 0
+    assert np.allclose(read.floats(), values * 2 - 1, atol=1e-6)
+
+
 def test_a_packed_cohort_keeps_its_split_and_keys(home: Home, tmp_path: Path) -> None:
     (cohort,) = assemble_cohorts(many(home, 20), RECIPE, home)
     packed = home.research.store.path(cohort.digest) / "cohort.zarr"

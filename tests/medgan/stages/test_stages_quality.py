@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from dicom_series import film, sealed_study
+import pytest
+from dicom_series import ct_slice, film, sealed_study
 
+from medgan.cohort.arrays import read_cohort
+from medgan.cohort.source_figures import Source, columns_of, source_of
 from medgan.home import Home
 from medgan.recipes import PreprocessRecipe, QualityRecipe
 from medgan.stages.preprocess import assemble_cohorts, preprocess_study
@@ -18,6 +21,7 @@ RECIPE = PreprocessRecipe(size=16, min_class_patients=1)
 @dataclass(frozen=True, slots=True)
 class Shot:
     image: np.ndarray
+    source: Source = Source()
 
 
 def shots() -> list[Shot]:
@@ -55,3 +59,32 @@ def test_the_report_of_a_cohort_is_sealed_once_and_bound_to_its_patients(tmp_pat
     assert told["outliers"] == made.outliers
     assert studies[5].patient_key in {row["patient_key"] for row in told["apart"]}
     assert len(home.research.records("quality", Quality)) == 2  # that of assembling, where nothing was refused, too
+
+
+def test_what_a_study_was_made_of_is_kept_with_its_cohort_and_shown(tmp_path: Path) -> None:
+    home = Home.create(tmp_path / "home")
+    recipe = PreprocessRecipe(size=16, slices=2, min_class_patients=1, split=(1.0, 0.0, 0.0, 0.0))
+    samples = []
+    for number, step in enumerate([2.0] * 9 + [8.0]):
+        series = [
+            ct_slice(i, step=step, series=f"1.2.{number}.7", StudyInstanceUID=f"1.2.{number}", PixelSpacing=[1.0, 0.5])
+            for i in range(10)
+        ]
+        samples.append(preprocess_study(sealed_study(home, series, patient=f"p{number}"), recipe, home))
+    (cohort,) = assemble_cohorts(samples, recipe, home)
+    kept = read_cohort(home.research.store.path(cohort.digest) / "cohort.zarr")
+    columns = columns_of(kept.source, kept.attributes["source_figures"])
+    assert sorted(columns["step"].tolist()) == [2.0] * 18 + [8.0] * 2
+    assert set(columns["spacing"].tolist()) == {1.0} and set(columns["slices"].tolist()) == {10.0}
+    assert set(columns["padding"].tolist()) == {0.5}  # the picture is twice as high as it is wide
+    made = quality_report(cohort, recipe.quality, home)
+    page = report_file(made, home)
+    told = json.loads(page.with_name("quality.json").read_bytes())
+    assert told["figures"]["step"]["p50"] == 2.0 and made.outliers["step"] == 2
+    assert "Slice distance" in page.read_text() and "slices 10" in page.read_text()
+
+
+@pytest.mark.parametrize(("limit", "kept"), [({"max_padding": 0.4}, 0), ({"max_padding": 0.5}, 3)])
+def test_a_recipe_may_refuse_what_fills_too_little_of_the_grid(limit: dict[str, float], kept: int) -> None:
+    some = [Shot(shot.image, source_of((2.0, 1.0, 1.0), 9, padding=0.5)) for shot in shots()]
+    assert len(usable(some, QualityRecipe.model_validate(limit))[0]) == kept

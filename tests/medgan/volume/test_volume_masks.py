@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medgan.volume.geometry import Geometry, regridded, reoriented
-from medgan.volume.masks import lost_labels, nearest, volumes_mm3
+from medgan.volume.masks import grown_labels, lost_labels, nearest, unfit_labels, volumes_mm3
 
 AXES = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
 
@@ -44,6 +44,24 @@ def test_no_label_is_made_up_and_volumes_stay(shape: tuple[int, int, int]) -> No
 
 def test_a_label_that_is_gone_or_shrunken_is_named() -> None:
     assert lost_labels({1: 100.0, 2: 50.0, 3: 10.0}, {1: 90.0, 2: 20.0}) == [2, 3]
+
+
+def test_a_label_that_has_grown_is_told_and_one_that_has_doubled_is_unfit() -> None:
+    before = {1: 100.0, 2: 100.0, 3: 100.0, 4: 100.0, 5: 100.0}
+    after = {1: 150.0, 2: 151.0, 3: 200.0, 4: 201.0, 5: 49.0}
+    assert grown_labels(before, after) == [2, 3, 4]
+    assert unfit_labels(before, after) == [4, 5]
+
+
+@pytest.mark.parametrize("first", [4, 5])
+def test_a_thin_sheet_on_a_coarse_grid_is_unfit_whether_it_goes_or_swells(first: int) -> None:
+    """1 mm thick, on voxels of 3 mm of which the centres lie in the sheet or beside it."""
+    labels = np.zeros((12, 12, 12), np.uint16)
+    labels[:, first] = 1
+    there = Geometry((12, 12, 12), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), AXES)
+    onto = regridded(there, (12, 4, 12))
+    before, after = volumes_mm3(labels, there), volumes_mm3(nearest(labels, there, onto), onto)
+    assert after == ({1: 432.0} if first == 4 else {}) and unfit_labels(before, after) == [1]
 
 
 def test_beyond_the_labels_own_grid_there_is_nothing() -> None:

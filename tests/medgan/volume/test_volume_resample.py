@@ -107,10 +107,19 @@ def test_a_sheared_stack_becomes_upright() -> None:
     assert np.abs(found - wanted)[inner].max() < 1e-3 * wanted.max()
 
 
-def test_what_is_not_finite_is_refused() -> None:
-    grid = Regrid((1, 4, 4), (1, 2, 2), Stored())
+@pytest.mark.parametrize("value", [np.float32("nan"), np.float32("inf"), np.float64(1e300)])
+def test_what_is_not_finite_in_32_bits_is_refused_unless_it_is_padding(value: np.floating) -> None:
+    grid = Regrid((1, 4, 4), (1, 4, 4), Stored(fill=-1.0))
+    raw = np.full((4, 4), 5, value.dtype)
+    raw[0] = value
     with pytest.raises(StudyRejected, match="finite"):
-        grid.add(np.full((4, 4), np.nan, np.float32))
+        grid.add(raw)
+    with pytest.raises(StudyRejected, match="finite"):
+        grid.add(raw, outside=np.arange(16).reshape(4, 4) > 1)
+    grid.add(raw, outside=np.arange(16).reshape(4, 4) < 4)
+    found, padding = grid.finished()
+    assert padding is not None and padding[0, 0].all() and not padding[0, 1:].any()
+    assert (found[0, 0] == -1).all() and (found[0, 1:] == 5).all()
 
 
 def test_planes_that_are_missing_or_of_another_size_are_told() -> None:
