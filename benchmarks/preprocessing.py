@@ -1,13 +1,12 @@
 """What DICOM to Zarr costs beside its peers, one thread each, in one run; and whether all say the same.
 
-    ./run bench preprocessing [--series 4] [--slices 120] [--rounds 3] [--headers 3000] [--real ZIP ...]
+    ./run bench preprocessing [--series 4] [--slices 120] [--rounds 3]
 
 Made-up CT series of 512 x 512 slices, uncompressed, to cubes of 1.5 mm, windowed to uint8, sharded Zarr. CPU seconds,
 medians of interleaved rounds, warm page cache, `cat` of the same files beside them; every result is held against
-scipy in float64. Then one series in JPEG 2000, HTJ2K, JPEG-LS and RLE against the best pure decode, and the header
-pass against pydicom (with --real on files of zip archives too).
+scipy in float64. Then one series in JPEG 2000, HTJ2K, JPEG-LS and RLE against the best pure decode.
 Goals: 1/10 of SimpleITK + zarr, 1/20 of pydicom + scipy + zarr; compressed at most 1.1 times decode plus the
-uncompressed road; the header pass 12 times pydicom with specific_tags. Exit 1 where one is missed.
+uncompressed road. Exit 1 where one is missed. The header pass has its own: header_pass.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import statistics
 import sys
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
@@ -54,13 +52,7 @@ from medgan.stages.volumes import Grid, write_stack  # noqa: E402
 SIDE, SPACING_MM, STEP_MM, CUBE_MM, WINDOW = 512, 0.7, 1.25, 1.5, (-1000.0, 400.0)
 DECODED = 40  # slices of a compressed series
 GREY_LEVELS = 1.0  # mean difference to scipy
-SITK, PYDICOM, COMPRESSED, HEADERS = 10.0, 20.0, 1.1, 12.0  # goals
-TAGS = (  # of the header pass: what grouping needs
-    *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality", "ImageType", "Rows"),
-    *("Columns", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "RescaleSlope", "RescaleIntercept"),
-    *("InstanceNumber", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "SamplesPerPixel"),
-    "PhotometricInterpretation",
-)
+SITK, PYDICOM, COMPRESSED = 10.0, 20.0, 1.1  # goals
 Work = Callable[[], Any]
 NUMBERS = count()  # of results
 
@@ -292,79 +284,18 @@ CODECS: dict[str, tuple[UID, Callable[[Any], bytes], dict[str, Callable[[bytes],
 }
 
 
-def report_headers(files: Sequence[Path], title: str, rounds: int) -> bool:
-    means = medians(
-        {
-            "open + read 8 KiB": lambda: [_begin(file) for file in files],
-            "medgan": lambda: read_planes(files),
-            "pydicom specific_tags": lambda: [_touch(file) for file in files],
-        },
-        rounds,
-    )
-    print(f"header pass, {len(files)} {title}: files a CPU second (times pydicom)")
-    for name, taken in means.items():
-        print(f"  {name:24} {len(files) / taken:9.0f}   {means['pydicom specific_tags'] / taken:6.1f}")
-    faster = means["pydicom specific_tags"] / means["medgan"]
-    print(f"  goal {HEADERS:.0f}: {faster:.1f}", flush=True)
-    return faster >= HEADERS
-
-
-def _begin(file: Path) -> bytes:
-    with file.open("rb", buffering=0) as handle:
-        return handle.read(8192)
-
-
-def _touch(file: Path) -> None:
-    ds = dcmread(file, stop_before_pixels=True, specific_tags=TAGS)  # type: ignore[arg-type]
-    for keyword in TAGS:
-        ds.get(keyword)
-
-
-def small_files(work: Path, count: int) -> list[Path]:
-    """Copies of a real CT header, 16 pixels a side, as a few long series."""
-    ds = dcmread(get_testdata_file("CT_small.dcm"))
-    ds.Rows = ds.Columns = 16
-    ds.PixelData = ds.PixelData[:512]
-    work.mkdir()
-    files = []
-    for n in range(count):
-        ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.5.{n}"
-        ds.ImagePositionPatient, ds.InstanceNumber = [-179.0, -179.0, n * STEP_MM], n + 1
-        files.append(work / f"{n:05d}.dcm")
-        ds.save_as(files[-1])
-    return files
-
-
-def real_files(work: Path, archives: Sequence[Path]) -> list[Path]:
-    """The DICOM images of zip archives that pydicom reads."""
-    files = []
-    for number, archive in enumerate(archives):
-        with zipfile.ZipFile(archive) as zipped:
-            zipped.extractall(work / str(number))
-    for file in sorted(work.rglob("*")):
-        if file.is_file() and file.read_bytes()[128:132] == b"DICM":
-            files.append(file)
-    return files
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", type=int, default=4)
     parser.add_argument("--slices", type=int, default=120)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--headers", type=int, default=3000, help="files of the header pass")
-    parser.add_argument("--real", type=Path, nargs="*", default=[], help="zip archives of DICOM for the header pass")
     given = parser.parse_args()
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
-        met = [report_headers(small_files(work / "headers", given.headers), "made-up files", given.rounds)]
-        if given.real:
-            (work / "real").mkdir()
-            report_headers(real_files(work / "real", given.real), "real files, odd ones among them", given.rounds)
         fast, taken = report_uncompressed(work, given.series, given.slices, given.rounds)
         few = min(given.slices, DECODED)
-        met += [fast, report_compressed(work, few, given.rounds, taken * few / given.slices)]
+        met = [fast, report_compressed(work, few, given.rounds, taken * few / given.slices)]
     sys.exit(0 if all(met) else 1)
 
 

@@ -137,3 +137,17 @@ def test_a_mask_that_the_grid_would_lose_is_refused(tmp_path: Path) -> None:
     segmented(tmp_path / "src", slices, marked)
     report = preprocess_volumes(tmp_path / "src", tmp_path / "dst", Grid(4.0))
     assert report["refused"] == {"mask_unfit": 1} and len(report["volumes"]) == 1
+
+
+def test_a_mask_that_grows_is_told_and_one_that_more_than_doubles_is_refused(tmp_path: Path) -> None:
+    """A sheet of one pixel of 1 mm, which wins a voxel of 16/9 mm, then one of 3.2 mm."""
+    slices = whole_slices(8)
+    for folder, column in (("some", 6), ("much", 4)):
+        write(tmp_path / folder, slices)
+        marked = np.zeros((8, 16, 16), np.uint8)
+        marked[:, :, column] = 1
+        segmented(tmp_path / folder, slices, marked)
+    report = preprocess_volumes(tmp_path / "some", tmp_path / "told", Grid(1.75))
+    assert report["volumes"][1]["grown"] == [1] and "grown" not in report["volumes"][0] and not report["refused"]
+    report = preprocess_volumes(tmp_path / "much", tmp_path / "refused", Grid(3.2))
+    assert report["refused"] == {"mask_unfit": 1} and len(report["volumes"]) == 1
