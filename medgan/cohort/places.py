@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from medgan.cohort.durable import write_new
 from medgan.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
@@ -95,10 +96,7 @@ class Folder:
     def put(self, key: str, data: bytes) -> None:
         file = f"{self.root}/{key}"
         os.makedirs(file.rpartition("/")[0], exist_ok=True)  # noqa: PTH103 - half the time of Path's
-        with open(file, "xb") as handle:  # noqa: PTH123
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
+        write_new(file, data)
 
     def keys(self, below: str) -> set[str]:
         return {file.relative_to(self.root).as_posix() for file in (self.root / below).rglob("*") if file.is_file()}
