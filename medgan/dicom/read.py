@@ -40,9 +40,10 @@ from medgan.errors import Reason, StudyRejected
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 SIGN = tag_of("PixelRepresentation")
 SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
-MOST_KEPT, MOST_KNOWN = 256, 512  # kinds of header, values
+MOST_KEPT, MOST_KNOWN = 256, 4096  # kinds of header, values
+SHORT = 32  # bytes of a value that may come again; UIDs do not
 OWN_TAGS = {tag_of(keyword): keyword for keyword in OWN}
-REPEATED = {tag for tag, keyword in OWN_TAGS.items() if keyword not in OWN[:3]}
+ONCE = {tag_of(keyword) for keyword in OWN[:3]}  # values that hardly come again
 COMMON_TAGS = {tag_of(keyword): keyword for keyword in WANTED if keyword not in OWN and keyword not in PRIVATE_VRS}
 MODALITY = tag_of("Modality")
 
@@ -171,14 +172,7 @@ class _Reader:
         common = self._in_common(walked)
         header = common.header.copy()
         for tag, item in walked.own.items():
-            if (tag, item) in self._known:
-                header[OWN_TAGS[tag]] = self._known[tag, item]
-                continue
-            header[OWN_TAGS[tag]] = one = parsed(OWN_TAGS[tag], *item)
-            if tag in REPEATED:
-                self._known[tag, item] = one
-        if len(self._known) > MOST_KNOWN:
-            self._known.clear()
+            header[OWN_TAGS[tag]] = self._parsed(tag, OWN_TAGS[tag], item)
         pixels = Pixels(file, walked.element.offset, walked.element.words, **common.stored)
         check(pixels, walked.element.length)
         if walked.placed:
@@ -199,12 +193,29 @@ class _Reader:
         if raw.get(MODALITY, (b"", b""))[1].strip(b"\0 ").upper() == b"MR":  # others need not pay for it
             self._mr.add(walked.common)
             told = walked.private
-        private = diffusion.of_raw(self._walk.unpacked(told, walked.syntax))
-        header = _header(raw)
+        private = diffusion.of_raw(self._walk.unpacked(told, walked.syntax)) if told else {}
+        header = self._header(raw)
         said = {**header, **diffusion.said(header, private)}
         stored = storage(header, walked.element.keyword, syntax=walked.syntax, lut=swapped(LUT) in raw)
         found = _Common(said, _shared(said), stored, header, private)
         self._common[walked.syntax, walked.element.keyword, walked.common, told] = found
+        return found
+
+    def _header(self, raw: Raw) -> Header:
+        """Common values in their forms. Raises Odd."""
+        signed = raw.get(SIGN, (b"", b""))[1] == b"\1\0"
+        present = [(tag, keyword) for tag, keyword in COMMON_TAGS.items() if tag in raw]
+        return {**ABSENT, **{keyword: self._parsed(tag, keyword, raw[tag], signed) for tag, keyword in present}}
+
+    def _parsed(self, tag: int, keyword: str, item: tuple[bytes, bytes], signed: bool = False) -> Any:
+        """A value in its form, looked up where it came before. Raises Odd."""
+        found = self._known.get((tag, item, signed))
+        if found is None:
+            found = parsed(keyword, *item, signed=signed)
+            if tag not in ONCE and len(item[1]) <= SHORT:
+                if len(self._known) >= MOST_KNOWN:
+                    self._known.clear()
+                self._known[tag, item, signed] = found
         return found
 
 
@@ -244,13 +255,6 @@ def _tiles(whole: Pixels, header: Header, common: _Common, placed: Tiles) -> lis
         pixels = Pixels(whole.file, whole.offset, whole.words, **{**common.stored, "tile": tile})
         planes.append(Plane(pixels=pixels, frame=0, **shared, **own))
     return planes
-
-
-def _header(raw: Raw) -> Header:
-    """Common values in their forms. Raises Odd."""
-    signed = raw.get(SIGN, (b"", b""))[1] == b"\1\0"
-    present = [(keyword, tag) for tag, keyword in COMMON_TAGS.items() if tag in raw]
-    return {**ABSENT, **{keyword: parsed(keyword, *raw[tag], signed=signed) for keyword, tag in present}}
 
 
 def _shared(header: Header) -> dict[str, Any]:
