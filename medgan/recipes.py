@@ -6,16 +6,26 @@ setting (settings.py), never a recipe.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from medgan.errors import UsageError
 
+SEGMENT = re.compile(r"[^\s:+]+:[^\s:+]+(\+[^\s:+]+:[^\s:+]+)*")
 PRESETS = ("smoke", "demo", "full", "baseline")
 
 
@@ -80,6 +90,8 @@ class QualityRecipe(Recipe):
 
     min_foreground: float = Field(0.005, ge=0, le=1, description="share of pixels above a tenth of the grey span")
     max_clipped: float = Field(0.5, ge=0, le=1, description="share of pixels at an end of the grey scale")
+    max_padding: float = Field(1.0, ge=0, le=1, description="share of the grid that no source pixel fills")
+    max_spacing_mm: float | None = Field(None, gt=0, description="longest step of the source, in the plane or between")
     outlier_z: float = Field(6.0, gt=0, description="robust standard deviations from the cohort's median")
 
 
@@ -92,6 +104,9 @@ class PreprocessRecipe(Recipe):
     central: float = Field(0.6, gt=0, le=1, description="share of a volume, along its normal, that slices come from")
     phases: int = Field(1, ge=1, description="passes over the same places that are taken from one series")
     window_hu: tuple[float, float] = (-1000.0, 400.0)
+    window_suv: tuple[float, float] | None = Field(None, description="PET in SUV by body weight, or refused")
+    masks: Literal["none", "optional", "required"] = Field("none", description="whether DICOM SEG comes along")
+    segments: tuple[str, ...] = Field((), max_length=255, description="codes of what is labelled; empty: all")
     min_class_patients: int = Field(3, ge=1, description="smaller classes are folded into 'other'")
     split: tuple[float, float, float, float] = (0.5, 0.1, 0.3, 0.1)  # train, select, audit, fresh
     shard: int = Field(256, ge=1, description="images in a Zarr shard")
@@ -104,7 +119,22 @@ class PreprocessRecipe(Recipe):
             raise ValueError("split: four shares that add up to 1, the first above 0")
         if self.window_hu[0] >= self.window_hu[1]:
             raise ValueError("window_hu: the lower end must lie below the upper end")
+        if not all(SEGMENT.fullmatch(code) for code in self.segments):
+            raise ValueError("segments: codes such as SCT:39607008, or SCT:39607008+SCT:7771000 for its left one")
+        if self.window_suv and self.window_suv[0] >= self.window_suv[1]:
+            raise ValueError("window_suv: the lower end must lie below the upper end")
         return self
+
+
+class PrivacyRecipe(Recipe):
+    """Differential privacy by patient; train.batch is how many patients a step draws on average."""
+
+    epsilon: float = Field(gt=0, le=100, description="never exceeded; training stops before")
+    delta: float = Field(ge=1e-10, lt=1, description="below 1 / number of patients")
+    noise_multiplier: float | None = Field(None, ge=0.2, le=1e4, description="none: what train.images asks for")
+    clip: float = Field(1.0, gt=0, description="largest norm of a patient's gradient")
+    images_per_patient: int = Field(1, ge=1, le=64, description="images of a drawn patient in a step")
+    discriminator_steps: int = Field(10, ge=1, description="most steps of the discriminator to one of the generator")
 
 
 class TrainRecipe(Recipe):
@@ -125,12 +155,28 @@ class TrainRecipe(Recipe):
     condition_dropout: float = Field(0.1, ge=0, lt=1)
     checkpoint_images: int = Field(2_000, ge=1)
     seed: int = 0
+    privacy: PrivacyRecipe | None = Field(None, description="train with differential privacy")
+
+    @model_serializer(mode="wrap")
+    def plain(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `privacy` where there is none: keys of results stay what they were before it existed."""
+        found: dict[str, Any] = write(self)
+        return found if self.privacy else {name: value for name, value in found.items() if name != "privacy"}
+
+    @model_validator(mode="after")
+    def private(self) -> TrainRecipe:
+        if self.privacy and (self.network != "residual" or self.loss != "nonsaturating" or self.augment):
+            raise ValueError(
+                'privacy: takes network = "residual", loss = "nonsaturating" (the relativistic generator reads reals) '
+                "and augment = 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def possible(self) -> TrainRecipe:
         if self.network == "mlp" and self.loss == "relativistic":
             raise ValueError("loss: the mlp baseline takes minimax or nonsaturating")
-        if self.network == "residual" and self.loss != "relativistic":
+        if self.network == "residual" and self.loss != "relativistic" and not self.privacy:
             raise ValueError("loss: the residual network takes relativistic")
         return self
 

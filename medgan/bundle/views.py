@@ -12,6 +12,12 @@ from medgan.bundle import charts, words
 from medgan.bundle.charts import Line, Mark, Scale
 
 P_SCALE = Scale(1e-4, 1.0, (1e-4, 1e-3, 1e-2, 0.1, 1.0), log=True)
+BESIDE = (
+    ("swd", "sliced Wasserstein distance"),
+    ("log_psd", "log power"),
+    ("c2st_auc", "real from synthetic (AUC)"),
+    ("authenticity", "authentic"),
+)
 AUC_SCALE = Scale(0.3, 1.0, (0.3, 0.5, 0.75, 1.0))
 
 
@@ -146,10 +152,17 @@ def fidelity(card: Mapping[str, Any], limits: Mapping[str, float]) -> dict[str, 
         "base_ratio": words.figure(base, "fd_ratio"),
         "kid": words.figure(card, "fidelity", "kid"),
         "density": words.figure(card, "fidelity", "density"),
+        "beside": [_beside(card, name, text) for name, text in BESIDE],
         "coverage": words.figure(card, "fidelity", "coverage"),
         "base_coverage": words.figure(base, "coverage"),
         "n": words.figure(card, "fidelity", "n"),
     }
+
+
+def _beside(card: Mapping[str, Any], name: str, text: str) -> dict[str, Any]:
+    """A figure of the suite and what real pictures of other patients get."""
+    at = ("fidelity", "metrics", name)
+    return {"text": text, "value": words.figure(card, *at, "value"), "floor": words.figure(card, *at, "floor")}
 
 
 def _distance(card: Mapping[str, Any], base: Mapping[str, Any] | None) -> dict[str, Any] | None:

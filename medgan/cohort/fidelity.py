@@ -1,4 +1,7 @@
-"""Whether synthetic pictures look like real ones, against a floor of real ones beside other patients' real ones."""
+"""Whether synthetic pictures look like real ones, in features [N, K] that a network and a few bands of texture give.
+
+Each function compares two sets of equal size; cohort/floor.py says what real pictures of other patients would get.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,22 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 Features = NDArray[np.float64]
 NEIGHBOURS = 5
-DRAWS = 10
+SUBSETS, SUBSET = 100, 1000  # of the kernel distance
+
+
+def figures(real: Features, fake: Features, owner: NDArray[Any], rng: np.random.Generator) -> dict[str, float]:
+    """fd, kid, precision, recall, density, coverage, authenticity; owner [N] says whose each real picture is."""
+    within = squared_distances(real, real)
+    across = squared_distances(real, fake)
+    return {
+        "fd": frechet(fake, real),
+        "kid": kernel_distance(fake, real, rng=rng),
+        **neighbourhoods(within, squared_distances(fake, fake), across),
+        "authenticity": authenticity(within, across, owner),
+    }
 
 
 def frechet(a: Features, b: Features) -> float:
@@ -23,26 +37,27 @@ def frechet(a: Features, b: Features) -> float:
     return max(0.0, float(distance))
 
 
-def kernel_distance(a: Features, b: Features) -> float:
-    """Unbiased squared MMD with the kernel (u.v / K + 1)^3. May be below zero."""
+def kernel_distance(
+    a: Features, b: Features, *, rng: np.random.Generator | None = None, subsets: int = SUBSETS, size: int = SUBSET
+) -> float:
+    """Unbiased squared MMD with the kernel (u.v / K + 1)^3, mean of `subsets` of at most `size`. May be below zero.
 
-    def kernel(u: Features, v: Features) -> Features:
-        product: Features = (u @ v.T / u.shape[1] + 1) ** 3
-        return product
-
-    def within(u: Features) -> float:
-        k = kernel(u, u)
-        return float((k.sum() - np.trace(k)) / (len(u) * (len(u) - 1)))
-
-    return within(a) + within(b) - 2 * float(kernel(a, b).mean())
+    Sets of at most `size` are taken whole, once.
+    """
+    if max(len(a), len(b)) <= size:
+        return _unbiased(a, b)
+    rng = rng or np.random.default_rng(0)
+    picked = [(rng.permutation(len(a))[:size], rng.permutation(len(b))[:size]) for _ in range(subsets)]
+    return float(np.mean([_unbiased(a[i], b[j]) for i, j in picked]))
 
 
-def neighbourhoods(real: Features, fake: Features) -> dict[str, float]:
-    """Precision, recall, density and coverage with balls to the 5th neighbour (fewer when there are fewer)."""
-    k = min(NEIGHBOURS, len(real) - 1, len(fake) - 1)
-    across = cdist(real, fake)
-    real_ball = np.sort(cdist(real, real), axis=1)[:, k]
-    fake_ball = np.sort(cdist(fake, fake), axis=1)[:, k]
+def neighbourhoods(within_real: Features, within_fake: Features, across: Features) -> dict[str, float]:
+    """Precision, recall, density and coverage with balls to the 5th neighbour (fewer when there are fewer).
+
+    Squared distances: real to real [N, N], fake to fake [M, M], real to fake [N, M].
+    """
+    k = min(NEIGHBOURS, len(within_real) - 1, len(within_fake) - 1)
+    real_ball, fake_ball = (np.partition(within, k, axis=1)[:, k] for within in (within_real, within_fake))
     in_real = across <= real_ball[:, None]
     return {
         "precision": float(in_real.any(axis=0).mean()),
@@ -52,33 +67,31 @@ def neighbourhoods(real: Features, fake: Features) -> dict[str, float]:
     }
 
 
-def compare(
-    real: Features, owner: NDArray[Any], fakes: dict[str, Features], *, seed: int
-) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
-    """Each set of fakes against real ones, and the floor; equal n everywhere, patients halved anew for each draw.
+def authenticity(within: Features, across: Features, owner: NDArray[Any]) -> float:
+    """Share of fakes no nearer to their nearest real picture than that one is to another patient's nearest.
 
-    Returns (figures by name of the set, floor). Features are scaled to unit spread over all real ones.
+    Copies have none. As in Alaa et al. 2022 (authenticity), but a patient's other pictures do not count as others.
     """
-    rng = np.random.default_rng(seed)
-    middle, spread = real.mean(0), real.std(0) + 1e-9
-    real, fakes = (real - middle) / spread, {name: (fake - middle) / spread for name, fake in fakes.items()}
-    patients = np.unique(owner)
-    rows: dict[str, list[dict[str, float]]] = {name: [] for name in fakes}
-    floor, n = [], 0
-    for _ in range(DRAWS):
-        left = np.isin(owner, rng.permutation(patients)[: len(patients) // 2])
-        n = min(left.sum(), (~left).sum(), *(len(fake) for fake in fakes.values()))
-        if n < 3:
-            break
-        a, b = (real[rng.permutation(np.flatnonzero(half))[:n]] for half in (left, ~left))
-        floor.append(frechet(b, a))
-        for name, fake in fakes.items():
-            some = fake[rng.permutation(len(fake))[:n]]
-            rows[name].append({"fd": frechet(some, a), "kid": kernel_distance(some, a), **neighbourhoods(a, some)})
-    if not floor:
-        return {}, {}
-    bottom = {"mean": float(np.mean(floor)), "sd": float(np.std(floor)), "n": float(n)}
-    figures = {name: {key: float(np.mean([row[key] for row in of])) for key in of[0]} for name, of in rows.items()}
-    for of in figures.values():
-        of["fd_ratio"] = of["fd"] / max(bottom["mean"], 1e-9)
-    return figures, bottom
+    # one patient alone has no other: the ball is then without end, and nothing is authentic
+    ball = np.where(owner[:, None] == owner[None, :], np.inf, within).min(axis=1)
+    nearest = across.argmin(axis=0)
+    return float((across[nearest, np.arange(across.shape[1])] >= ball[nearest]).mean())
+
+
+def squared_distances(u: Features, v: Features) -> Features:
+    """[N, M] for features [N, K] and [M, K]: never below zero."""
+    both = (u**2).sum(axis=1)[:, None] + (v**2).sum(axis=1)[None, :]
+    distances: Features = np.maximum(both - 2 * u @ v.T, 0)
+    return distances
+
+
+def _unbiased(a: Features, b: Features) -> float:
+    def kernel(u: Features, v: Features) -> Features:
+        product: Features = (u @ v.T / u.shape[1] + 1) ** 3
+        return product
+
+    def within(u: Features) -> float:
+        k = kernel(u, u)
+        return float((k.sum() - np.trace(k)) / (len(u) * (len(u) - 1)))
+
+    return within(a) + within(b) - 2 * float(kernel(a, b).mean())

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medgan.cohort import fidelity, privacy, utility
-from medgan.cohort.arrays import CohortArrays
-from medgan.cohort.features import features, trained, untrained
+from medgan.cohort import privacy, utility
+from medgan.cohort.arrays import PARTS, CohortArrays
+from medgan.cohort.likeness import Offered, likeness
 from medgan.cohort.privacy import Pictures
 
 SCHEMA = 1
@@ -48,18 +49,21 @@ def compose(
     steps: int,
     seed: int,
     baseline: CohortArrays | None = None,
+    weights: Path | None = None,
+    subgroups: Mapping[str, NDArray[Any]] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Evidence:
     """Measure one synthetic cohort against the parts of a real one. Fidelity never sees audit or fresh patients.
 
-    Usefulness is tested on the select part, or on the audit part of cohorts that have no select part.
+    Usefulness is tested on the select part, or on the audit part of cohorts that have no select part; by subgroup
+    too, where columns [len(real)] are given. weights: a file of another feature network, see external.py.
     """
     unit = str(real.attributes.get("unit", "patient"))
     parts = {name: real.part(name) for name in ("train", "select", "audit", "fresh")}
     on_progress(0, STEPS)
-    looks = _fidelity(synthetic, parts, baseline, steps=steps, seed=seed)
+    looks = _fidelity(synthetic, parts, baseline, steps=steps, seed=seed, weights=weights)
     on_progress(1, STEPS)
-    useful = _utility(synthetic, parts, steps=steps, seed=seed)
+    useful = _utility(synthetic, real, parts, subgroups or {}, steps=steps, seed=seed)
     on_progress(2, STEPS)
     finding = privacy.assess(
         Pictures(synthetic.floats(), np.arange(len(synthetic))),
@@ -76,8 +80,7 @@ def compose(
         "schema": SCHEMA,
         "group": str(real.attributes.get("group", "")),
         "unit": unit,
-        "answer": finding.card["answer"],
-        "reasons": finding.card["reasons"],
+        **_answer(finding.card, looks),
         "counts": {
             "synthetic": len(synthetic),
             **{f"{name}_patients": len(np.unique(owners(part))) for name, part in parts.items()},
@@ -110,6 +113,14 @@ def rounded(value: Any) -> Any:
     return value
 
 
+def _answer(finding: dict[str, Any], looks: dict[str, Any]) -> dict[str, Any]:
+    """The privacy answer, and inconclusive where fidelity figures could not tell spoiled pictures from good ones."""
+    answer, reasons, checks = finding["answer"], list(finding["reasons"]), looks["checks"]
+    if not checks.get("binding") or not checks["failed"] or answer == "reject":
+        return {"answer": answer, "reasons": reasons}
+    return {"answer": "inconclusive", "reasons": [*reasons, *checks["failed"]]}
+
+
 def _fidelity(
     synthetic: CohortArrays,
     parts: dict[str, CohortArrays],
@@ -117,59 +128,62 @@ def _fidelity(
     *,
     steps: int,
     seed: int,
+    weights: Path | None,
 ) -> dict[str, Any]:
-    train = _some(parts["train"], seed)
-    seen, owner = train.floats(), owners(train)
-    others, strangers = parts["select"].floats(), owners(parts["select"])
-    reals, of = np.concatenate([seen, others]), np.concatenate([owner, strangers])
-    offered = {"synthetic": _some(synthetic, seed).floats()}
-    if baseline is not None:
-        offered["baseline"] = _some(baseline, seed).floats()
-    classes = len(train.classes)
-    eyes = {
-        "trained": trained(seen, train.label, classes, steps=steps, seed=seed),
-        "untrained": untrained(seen, classes, seed=seed),
-    }
-    out, width = {}, 0
-    for name, encoder in eyes.items():
-        fakes = {key: features(encoder, images) for key, images in offered.items()}
-        seen_real = features(encoder, reals)
-        width = seen_real.shape[1]
-        out[name] = fidelity.compare(seen_real, of, fakes, seed=seed)
-    figures, floor = out["trained"]
-    if not figures:
-        return {"n": 0, "features": width, "baseline": None}
-    beside = figures.get("baseline")
-    plain = out["untrained"][0]["synthetic"]
-    return {
-        **figures["synthetic"],
-        "fd_floor_mean": floor["mean"],
-        "fd_floor_sd": floor["sd"],
-        "n": int(floor["n"]),
-        "features": width,
-        "untrained": {name: plain[name] for name in ("fd", "fd_ratio", "coverage", "recall")},
-        "baseline": {name: beside[name] for name in ("fd", "fd_ratio", "coverage", "recall")} if beside else None,
-    }
+    train, select = _some(parts["train"], seed), parts["select"]
+    known = {name: index for index, name in enumerate(train.classes)}
+    offered = {"synthetic": _some(synthetic, seed), **({"baseline": _some(baseline, seed)} if baseline else {})}
+    return likeness(
+        Offered(
+            np.concatenate([train.floats(), select.floats()]),
+            np.concatenate([train.label, select.label]),
+            np.concatenate([owners(train), owners(select)]),
+        ),
+        {name: Offered(some.floats(), _numbered(some, known), None) for name, some in offered.items()},
+        len(train),
+        len(known),
+        steps=steps,
+        seed=seed,
+        weights=weights,
+    )
 
 
 def _utility(
-    synthetic: CohortArrays, parts: dict[str, CohortArrays], *, steps: int, seed: int
-) -> dict[str, float] | None:
+    synthetic: CohortArrays,
+    real: CohortArrays,
+    parts: dict[str, CohortArrays],
+    subgroups: Mapping[str, NDArray[Any]],
+    *,
+    steps: int,
+    seed: int,
+) -> dict[str, Any] | None:
     known = {name: index for index, name in enumerate(parts["train"].classes)}
-    if not len(synthetic) or set(synthetic.classes) - set(known):
+    label = _numbered(synthetic, known)
+    if not len(synthetic) or label is None:
         return None
-    # the same class may have another number in the synthetic cohort
-    label = np.array([known[name] for name in synthetic.classes], np.uint16)[synthetic.label]
     chosen = np.random.default_rng(seed).permutation(len(synthetic))[:MOST]
-    train, test = _some(parts["train"], seed), parts["select"] if len(parts["select"]) else parts["audit"]
-    return utility.trained_on_synthetic(
+    train, tested = _some(parts["train"], seed), "select" if len(parts["select"]) else "audit"
+    test, rows = parts[tested], np.flatnonzero(real.split == PARTS.index(tested))
+    found = utility.trained_on_synthetic(
         (synthetic.take(chosen).floats(), label[chosen]),
         (train.floats(), train.label),
         (test.floats(), test.label),
         len(known),
         steps=LESSONS * steps,
         seed=seed,
+        owner=owners(test),
+        subgroups={name: column[rows] for name, column in subgroups.items()},
     )
+    if found is not None:
+        found["by_class"] = [{**row, "class": train.classes[row["class"]]} for row in found["by_class"]]
+    return found
+
+
+def _numbered(synthetic: CohortArrays, known: Mapping[str, int]) -> NDArray[np.uint16] | None:
+    """Labels as the real cohort numbers its classes, or None where a class is none of its."""
+    if set(synthetic.classes) - set(known):
+        return None
+    return np.array([known[name] for name in synthetic.classes], np.uint16)[synthetic.label]
 
 
 def _some(cohort: CohortArrays, seed: int) -> CohortArrays:

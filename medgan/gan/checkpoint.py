@@ -142,6 +142,14 @@ def load_discriminator(folder: Path) -> AnyDiscriminator:
     return _filled(network, folder / "discriminator.safetensors", state)
 
 
+def replace(path: Path, data: bytes) -> None:
+    """Write a file so that after a crash there is the old one or the new one, and after the call the new one."""
+    aside = path.with_name(f".{path.name}.aside")
+    _write(aside, data)
+    aside.replace(path)
+    _sync(path.parent)
+
+
 def pack(tensors: Tensors) -> bytes:
     """safetensors bytes: the same tensors give the same bytes. No metadata, whose order is not fixed."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}

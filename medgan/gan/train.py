@@ -236,7 +236,7 @@ def train(
     images: stored integers [N, C, D, H, W]; labels: int [N]. Ends at hyper.images or after budget_s; closing the
     iterator writes a checkpoint. Raises MedganError when the run diverges a third time.
     """
-    _keep_memory()
+    keep_memory()
     run = start(design, hyper, torch.device(device))
     if found := checkpoint.latest(folder):
         run.restore(found)
@@ -250,10 +250,10 @@ def train(
                 continue
             before, run.images_seen = run.images_seen, run.images_seen + hyper.batch
             made += hyper.batch
-            _note(run, measures)
+            note(run, measures)
             if run.images_seen // hyper.checkpoint_images > before // hyper.checkpoint_images:
                 checkpoint.save(folder, run.snapshot())
-            yield _progress(run, measures, made / max(clock() - began, 1e-9))
+            yield progress(run, measures, made / max(clock() - began, 1e-9))
     except GeneratorExit:
         # raised at the yield only, where the state is whole; any other exception may have torn a step
         checkpoint.save(folder, run.snapshot())
@@ -347,7 +347,7 @@ def _rolled_back(run: Run, folder: Path) -> Run:
     return again
 
 
-def _note(run: Run, measures: list[float]) -> None:
+def note(run: Run, measures: list[float]) -> None:
     """Add to the history a row of means, about HISTORY_ROWS of them in a run."""
     run.pending.append(measures)
     every = max(1, run.hyper.images // run.hyper.batch // HISTORY_ROWS)
@@ -357,7 +357,7 @@ def _note(run: Run, measures: list[float]) -> None:
         run.pending = []
 
 
-def _progress(run: Run, measures: list[float], images_per_s: float) -> Progress:
+def progress(run: Run, measures: list[float], images_per_s: float) -> Progress:
     named = dict(zip(MEASURES, measures, strict=True))
     return Progress(
         images_seen=run.images_seen,
@@ -380,7 +380,7 @@ def _name(design: Design, hyper: Hyper) -> dict[str, Any]:
     return {"design": design.as_json(), "hyper": {**asdict(hyper), "betas": list(hyper.betas)}}
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Let glibc keep freed blocks: giving each one back costs a quarter of the CPU time in page faults."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medgan import digest as digests
+from medgan.cohort import external
 from medgan.cohort import scorecard as cards
 from medgan.cohort.arrays import PARTS, CohortArrays, read_cohort, stored
 from medgan.errors import CorruptArtefact, UsageError
@@ -20,9 +22,10 @@ from medgan.recipes import EvaluateRecipe
 from medgan.records import Answer, Checkpoint, Cohort, Scorecard
 from medgan.registry.gate import judge
 
-VERSION = 1
+VERSION = 2
 PART_FROM_AUDIT = 0.25  # of the audit patients, when no fresh part is given
 MIN_UNITS = 4
+BESIDE = ("swd", "log_psd", "c2st_auc", "class_auc", "authenticity")  # figures of the suite that a record keeps
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +38,13 @@ def evaluate(
     *,
     checkpoint: Checkpoint | None = None,
     baseline: Cohort | None = None,
+    weights: Path | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Scorecard:
-    """Score a synthetic cohort against the parts of the real one. Opens the audit part; each look is counted."""
+    """Score a synthetic cohort against the parts of the real one. Opens the audit part; each look is counted.
+
+    weights: a file of another feature network (cohort/external.py); its digest is part of the key.
+    """
     key = digests.key(
         "evaluate",
         VERSION,
@@ -46,6 +53,7 @@ def evaluate(
         synthetic=synthetic.digest,
         checkpoint=checkpoint.digest if checkpoint else "",
         baseline=baseline.digest if baseline else "",
+        weights=external.load(weights).digest if weights else "",
     )
 
     def fill(folder: Path) -> Scorecard:
@@ -56,7 +64,7 @@ def evaluate(
         )
         if offered is None or reals is None:
             raise CorruptArtefact("a cohort is recorded but cannot be read; run `medgan doctor --repair`")
-        evidence = score(offered, reals, recipe, look=look, baseline=plain, on_progress=on_progress)
+        evidence = score(offered, reals, recipe, look=look, baseline=plain, weights=weights, on_progress=on_progress)
         card = evidence.card | {
             "cohort": synthetic.digest,
             "checkpoint": checkpoint.digest if checkpoint else "",
@@ -84,9 +92,14 @@ def score(
     *,
     look: int = 1,
     baseline: CohortArrays | None = None,
+    weights: Path | None = None,
+    subgroups: Mapping[str, NDArray[Any]] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> cards.Evidence:
-    """Compose the evidence and let the release gate judge it. Raises UsageError when the grids differ."""
+    """Compose the evidence and let the release gate judge it. Raises UsageError when the grids differ.
+
+    subgroups: columns of the real cohort [N], by name; usefulness is given for each of their values too.
+    """
     for other in (synthetic, *([baseline] if baseline is not None else [])):
         if other.images.shape[1:] != real.images.shape[1:]:
             raise UsageError(
@@ -101,6 +114,8 @@ def score(
         steps=recipe.feature_steps,
         seed=recipe.seed,
         baseline=baseline,
+        weights=weights,
+        subgroups=subgroups,
         on_progress=on_progress,
     )
     verdict = judge(
@@ -237,6 +252,9 @@ def _figures(card: dict[str, Any]) -> dict[str, float]:
     chosen |= {name: card["privacy"].get(name) for name in ("smallest_leak", "epsilon_lower", "flagged", "looks")}
     chosen["membership_auc"] = (card["privacy"].get("membership_auc") or [None, None])[1]
     chosen["tstr_auc"] = (card["utility"] or {}).get("tstr_auc")
+    metrics = card["fidelity"].get("metrics", {})
+    chosen |= {name: metrics.get(name, {}).get("value") for name in BESIDE}
+    chosen |= {f"{name}_ratio": metrics.get(name, {}).get("ratio") for name in BESIDE}
     return {name: float(value) for name, value in chosen.items() if value is not None}
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,12 +23,14 @@ from medgan.cohort.arrays import CohortArrays
 from medgan.cohort.staged import staged_part
 from medgan.errors import CorruptArtefact, SourceError, Stopped
 from medgan.gan import checkpoint as checkpoints
+from medgan.gan import private_train as private
 from medgan.gan import train as gan
 from medgan.gan.networks import AnyGenerator, Design
 from medgan.gan.sample import grid, sample
+from medgan.gan.spent import Terms, promised, read, statement
 from medgan.gan.train import Progress
 from medgan.home import Home
-from medgan.recipes import TrainRecipe
+from medgan.recipes import PrivacyRecipe, TrainRecipe
 from medgan.records import Checkpoint, Cohort
 from medgan.stages import stale, tracking
 
@@ -73,15 +76,7 @@ def train(
             raise SourceError("the cohort has no image in its train part; use more patients or another split")
         design = _design(real, recipe)
         run = _Run(home, key, recipe, cohort)
-        iterator = gan.train(
-            real.images,
-            real.label,
-            design,
-            hyper,
-            folder=work,
-            device=device or gan.default_device(),
-            budget_s=budget_s,
-        )
+        iterator = _loop(real, design, recipe, hyper, work, device or gan.default_device(), budget_s)
         with contextlib.closing(iterator):
             for progress in iterator:
                 run.note(progress, design)
@@ -95,6 +90,45 @@ def train(
     run.end(made)
     stale.answer(home)
     return made
+
+
+def _loop(
+    real: CohortArrays,
+    design: Design,
+    recipe: TrainRecipe,
+    hyper: gan.Hyper,
+    folder: Path,
+    device: str,
+    budget_s: float | None,
+) -> Generator[Progress, None, None]:
+    if recipe.privacy is None:
+        return gan.train(real.images, real.label, design, hyper, folder=folder, device=device, budget_s=budget_s)
+    return private.train(
+        real.images,
+        real.label,
+        real.patient_key,
+        design,
+        hyper,
+        _terms(real, recipe, recipe.privacy),
+        folder=folder,
+        device=device,
+        budget_s=budget_s,
+    )
+
+
+def _terms(real: CohortArrays, recipe: TrainRecipe, privacy: PrivacyRecipe) -> Terms:
+    """Raises UsageError where so few patients cannot be promised that."""
+    return promised(
+        patients=len(np.unique(real.patient_key)),
+        expected=recipe.batch,
+        steps=math.ceil(recipe.images / recipe.batch),
+        epsilon=privacy.epsilon,
+        delta=privacy.delta,
+        noise=privacy.noise_multiplier,
+        clip=privacy.clip,
+        images=privacy.images_per_patient,
+        discriminator_steps=privacy.discriminator_steps,
+    )
 
 
 def _design(real: CohortArrays, recipe: TrainRecipe) -> Design:
@@ -150,7 +184,8 @@ def _sealed(
     snapshot = checkpoints.latest(work)
     if snapshot is None:
         raise CorruptArtefact("the run's checkpoint vanished before it was sealed; train again")
-    whole = snapshot.images_seen >= recipe.images
+    privacy = snapshot.rest.get("privacy")
+    whole = snapshot.images_seen >= recipe.images or (privacy is not None and not privacy["left"])
     if not whole:
         key = digests.key(STAGE, VERSION, [cohort.digest], recipe, images_seen=snapshot.images_seen)
     record = Checkpoint(
@@ -167,9 +202,8 @@ def _sealed(
         "unit": cohort.unit,
         "classes": list(real.classes),
         "shape": list(design.shape),
-        "proportions": _proportions(real),
-        "training_images": len(real),
         "rollbacks": snapshot.rest["rollbacks"],
+        **(_counts(real) if privacy is None else _promise(work, design, cohort.unit)),
     }
 
     def fill(folder: Path) -> Checkpoint:
@@ -216,9 +250,15 @@ def _samples(generator: AnyGenerator) -> NDArray[np.uint8]:
     return grid(sample(generator, labels, seed=0), COLUMNS)
 
 
-def _proportions(real: CohortArrays) -> list[float]:
+def _counts(real: CohortArrays) -> dict[str, Any]:
     counts = np.bincount(real.label, minlength=len(real.classes))
-    return [float(n) / len(real) for n in counts]
+    return {"proportions": [float(n) / len(real) for n in counts], "training_images": len(real)}
+
+
+def _promise(work: Path, design: Design, unit: str) -> dict[str, Any]:
+    """What may be said of a private run: how many images each class has is not among it."""
+    even = [1 / design.num_classes] * design.num_classes
+    return {"proportions": even, "privacy": statement(*read(work), unit)}
 
 
 def _patients(real: CohortArrays) -> list[str]:
