@@ -196,7 +196,7 @@ class EvaluateRecipe(Recipe):
     min_coverage: float = Field(0.3, ge=0, le=1)
     max_distance_ratio: float = Field(1e6, gt=0, description="largest FD as a multiple of the real-real floor")
     beat_baseline: bool = Field(False, description="FD must be below the baseline's, when there is one")
-    feature_steps: int = Field(150, ge=1, description="training steps of the feature network")
+    feature_steps: int = Field(150, ge=1, description="training steps of each feature network")
     seed: int = 0
 
 

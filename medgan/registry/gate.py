@@ -5,8 +5,9 @@ scorecard.json, schema 1 (cohort/scorecard.py writes it):
     schema, group, unit, answer, reasons, counts{...}
     fidelity   fd, fd_floor_mean, fd_floor_sd, fd_ratio, kid, precision, recall, density, coverage, n, features,
                baseline {fd, fd_ratio, coverage, recall} or null
-               untrained {...}: the same by a network that learned nothing
-    utility    tstr_auc, trtr_auc, n, or null
+               untrained {...}: the same by a network that learned nothing; metrics, networks, draws, external,
+               checks: see cohort/scorecard.py, told and not judged here
+    utility    tstr_auc, trtr_auc, n and their parts, or null
     privacy    answer, reasons, unit, tests, smallest_leak, smallest_leak_patients, epsilon_lower,
                membership_auc [low, mid, high], tpr_at_fpr1 [low, mid, high], controls, flagged, looks
                smallest_leak is null when no leak of any size would be seen
