@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict
 
 from medgan.errors import Reason
 
-Split = Literal["train", "select", "audit", "fresh"]
 Unit = Literal["patient", "image"]
 Answer = Literal["accept", "reject", "inconclusive"]
 Analysis = Literal["diagnose", "retrieve", "anomaly"]

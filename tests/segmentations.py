@@ -77,22 +77,13 @@ def segmentation(
     found.Manufacturer, found.ContentLabel, found.ContentDescription = "nobody", "MASK", ""
     found.SamplesPerPixel, found.PhotometricInterpretation, found.PixelRepresentation = 1, "MONOCHROME2", 0
     found.Rows, found.Columns, found.NumberOfFrames = marked.shape[1], marked.shape[2], len(frames)
-    bits = 8 if fractional else 1
-    found.BitsAllocated, found.BitsStored, found.HighBit = bits, bits, bits - 1
-    found.SegmentationType = "FRACTIONAL" if fractional else "BINARY"
-    if fractional:
-        found.SegmentationFractionalType, found.MaximumFractionalValue = "PROBABILITY", fractional
+    _add_kind(found, fractional)
     found.SegmentSequence = Items(segments or [segment(n, LUNG if n == 1 else LIVER) for n in pages])
     found.SharedFunctionalGroupsSequence = one(
         PlaneOrientationSequence=one(ImageOrientationPatient=list(orientation)),
         PixelMeasuresSequence=one(PixelSpacing=list(spacing or first.PixelSpacing), SliceThickness=2.0),
     )
-    organized = uid(name, "dimensions")
-    found.DimensionOrganizationSequence = one(DimensionOrganizationUID=organized)
-    found.DimensionIndexSequence = Items(
-        item(DimensionOrganizationUID=organized, DimensionIndexPointer=pointer, FunctionalGroupPointer=group)
-        for pointer, group in ((0x0062000B, 0x0062000A), (0x00200032, 0x00209113))
-    )
+    _add_dimensions(found, uid(name, "dimensions"))
     found.PerFrameFunctionalGroupsSequence = Items(
         item(
             FrameContentSequence=one(DimensionIndexValues=[n, d + 1]),
@@ -111,10 +102,30 @@ def segmentation(
     found.add_new(0x7FE00010, "OB", data.tobytes() + bytes(data.size % 2))
     for keyword, value in more.items():
         setattr(found, keyword, value)
+    _add_meta(found)
+    return found
+
+
+def _add_kind(found: Dataset, fractional: int) -> None:
+    bits = 8 if fractional else 1
+    found.BitsAllocated, found.BitsStored, found.HighBit = bits, bits, bits - 1
+    found.SegmentationType = "FRACTIONAL" if fractional else "BINARY"
+    if fractional:
+        found.SegmentationFractionalType, found.MaximumFractionalValue = "PROBABILITY", fractional
+
+
+def _add_dimensions(found: Dataset, organized: str) -> None:
+    found.DimensionOrganizationSequence = one(DimensionOrganizationUID=organized)
+    found.DimensionIndexSequence = Items(
+        item(DimensionOrganizationUID=organized, DimensionIndexPointer=pointer, FunctionalGroupPointer=group)
+        for pointer, group in ((0x0062000B, 0x0062000A), (0x00200032, 0x00209113))
+    )
+
+
+def _add_meta(found: Dataset) -> None:
     found.file_meta = FileMetaDataset()
     found.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     found.file_meta.MediaStorageSOPClassUID, found.file_meta.MediaStorageSOPInstanceUID = SEG, found.SOPInstanceUID
-    return found
 
 
 def _references(slices: Sequence[Dataset]) -> Items:

@@ -65,39 +65,60 @@ def likeness(
     )
     if not drawn:
         return {"n": 0, "features": width, "baseline": None, "external": NO_WEIGHTS, "checks": {"skipped": TOO_FEW}}
+    beside = _Beside(sets, owner, drawn, classes, seed)
+    first = beside.measured({name: some.features for name, some in seen.items()})
+    found, spread = suite.median([first, *(beside.measured(beside.through(look)) for look in looks[1:])], "synthetic")
+    pictured = suite.pictured(seen, drawn, seed=seed)
+    metrics = {name: {**found[name], **pictured[name]} for name in fakes}
+    control = beside.measured(beside.through(_through(plain)))["synthetic"]
+    return {
+        **_told(metrics["synthetic"], metrics.get("baseline"), control, spread),
+        "n": drawn[0].n,
+        "draws": len(drawn),
+        "networks": len(networks),
+        "features": width,
+        "external": NO_WEIGHTS if weights is None else _external(weights, beside),
+        "checks": _checks(seen["real"], looks[0], classes, seed),
+    }
 
-    def through(look: Look, first: Mapping[str, NDArray[np.float64]] | None = None) -> dict[str, Any]:
-        of = first or {name: look(some.images) for name, some in sets.items()}
-        labels = {name: _labels(some) for name, some in sets.items()}
-        found = suite.measured(of, labels, owner, drawn, classes, seed=seed)
-        for name, some in fakes.items():
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """All sets, and the draws by which each is held against the real one."""
+
+    sets: Mapping[str, Offered]
+    owner: NDArray[Any]
+    drawn: Sequence[floor.Draw]
+    classes: int
+    seed: int
+
+    def through(self, look: Look) -> dict[str, NDArray[np.float64]]:
+        """The features of each set."""
+        return {name: look(some.images) for name, some in self.sets.items()}
+
+    def measured(self, features: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, Any]]:
+        """The figures of each set but the real one; those of classes only where they match."""
+        labels = {name: _labels(some) for name, some in self.sets.items()}
+        found = suite.measured(features, labels, self.owner, self.drawn, self.classes, seed=self.seed)
+        for name, some in self.sets.items():
             if some.label is None:
                 found[name].pop("class_auc", None)
         return found
 
-    first = {name: some.features for name, some in seen.items()}
-    found, spread = suite.median([through(looks[0], first), *map(through, looks[1:])], "synthetic")
-    pictured = suite.pictured(seen, drawn, seed=seed)
-    metrics = {name: {**found[name], **pictured[name]} for name in fakes}
-    control = through(_through(plain))["synthetic"]
-    ours = metrics["synthetic"]
-    beside = metrics.get("baseline")
+
+def _told(
+    ours: Mapping[str, Any], baseline: Mapping[str, Any] | None, control: Mapping[str, Any], spread: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The figures of the synthetic set, of the baseline, and of the network that learned nothing."""
+    spreads = {name: {"spread": list(some)} for name, some in spread.items()}
     return {
         **{name: ours[name]["value"] for name in FLAT},
         "fd_ratio": _ratio(ours),
         "fd_floor_mean": ours["fd"]["floor"],
         "fd_floor_sd": ours["fd"]["floor_sd"],
-        "n": drawn[0].n,
-        "draws": len(drawn),
-        "networks": len(networks),
-        "features": width,
-        "metrics": {
-            name: {**of, **({"spread": list(spread[name])} if name in spread else {})} for name, of in ours.items()
-        },
+        "metrics": {name: {**of, **spreads.get(name, {})} for name, of in ours.items()},
         "untrained": _brief(control),
-        "baseline": _brief(beside) | {"metrics": beside} if beside else None,
-        "external": NO_WEIGHTS if weights is None else _external(weights, sets, through),
-        "checks": _checks(seen["real"], looks[0], classes, seed),
+        "baseline": _brief(baseline) | {"metrics": baseline} if baseline else None,
     }
 
 
@@ -119,14 +140,14 @@ def _checks(real: suite.Seen, look: Look, classes: int, seed: int) -> dict[str, 
     return {"n": n, "rows": rows, "failed": failures(rows), "binding": n >= corruption.SURE}
 
 
-def _external(weights: Path, sets: Mapping[str, Offered], through: Callable[..., Any]) -> dict[str, Any]:
+def _external(weights: Path, beside: _Beside) -> dict[str, Any]:
     extractor = external.load(weights)
-    of = external.leading({name: extractor.features(some.images) for name, some in sets.items()})
+    of = external.leading(beside.through(extractor.features))
     return {
         "kind": extractor.kind,
         "digest": extractor.digest,
         "features": int(of["real"].shape[1]),
-        "metrics": through(extractor.features, of)["synthetic"],
+        "metrics": beside.measured(of)["synthetic"],
     }
 
 

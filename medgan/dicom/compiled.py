@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from medgan.dicom.vrs import FORMS, ITEM, ITEM_END, NO_VR, SEQUENCE_END, SEQUENCES, SQ, UNDEFINED
+from medgan.dicom.structure import ITEM, ITEM_END, SEQUENCE_END, UNDEFINED
+from medgan.dicom.vrs import FORMS, NO_VR, SEQUENCES, SQ
 
 MORE, ODD, PIXELS, END, SKIP, DEFLATED = -1, -2, 1, 2, 3, 4  # how a walk ends; SKIP: the next attribute is far behind
 COMMON, PRIVATE, OWN, PLACED, MARKED = range(5)  # what becomes of an attribute: see attributes()

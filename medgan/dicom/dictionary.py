@@ -40,6 +40,8 @@ PRESENT_VRS = {
     tag: vr[:2].encode() for tag, (vr, _, _, retired, _) in _DICTIONARY.DicomDictionary.items() if not retired
 }
 
+SEQUENCE_TAGS = frozenset(tag for tag, entry in _DICTIONARY.DicomDictionary.items() if entry[0] == "SQ")
+
 
 def first_vr(tag: int) -> bytes:
     """The VR of a tag, the first where it may have several; UN for what the dictionary does not hold."""

@@ -50,7 +50,7 @@ SLOTS: list[Slot] = sorted(
 VRS = [dictionary_VR(attribute) for _, _, attribute in SLOTS]
 TABLE = np.array(
     [
-        (_tag(path[0]), _tag(name), vr_code(vr), keyword == "ImageType", _tag(path[1]) if path[1:] else 0)
+        (_tag(path[0]), _tag(name), vr_code(vr.encode()), keyword == "ImageType", _tag(path[1]) if path[1:] else 0)
         for (keyword, path, name), vr in zip(SLOTS, VRS, strict=True)
     ],
     np.int64,

@@ -20,7 +20,7 @@ from medgan.dicom.csa import of_dataset
 from medgan.dicom.groups import FRAME_TYPES, GROUPS
 from medgan.dicom.mosaic import MOSAIC, Tiles, tiles
 from medgan.dicom.pixels import UNREADABLE
-from medgan.dicom.vrs import LONG, UNDEFINED
+from medgan.dicom.structure import LONG, UNDEFINED
 from medgan.dicom.walk import PIXELS, Element
 from medgan.errors import Reason, StudyRejected
 
@@ -99,7 +99,7 @@ def _pixel_element(handle: Any, syntax: UID) -> Element:
     keyword = PIXELS.get(group << 16 | element, "")
     if syntax.is_implicit_VR:
         length, start = struct.unpack(f"{order}L", head[4:8])[0], handle.tell() - len(head) + 8
-    elif head[4:6].decode("latin-1") in LONG and len(head) == 12:
+    elif head[4:6] in LONG and len(head) == 12:
         length, start = struct.unpack(f"{order}L", head[8:12])[0], handle.tell()
     else:
         return Element()

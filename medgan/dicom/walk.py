@@ -18,7 +18,8 @@ from pydicom.uid import UID, AllTransferSyntaxes, ExplicitVRBigEndian
 
 from medgan.dicom import compiled
 from medgan.dicom.attributes import PRIVATE_VRS, WANTED, Odd, swapped, tag_of
-from medgan.dicom.vrs import LONG, NAMES
+from medgan.dicom.structure import LONG
+from medgan.dicom.vrs import NAMES
 from medgan.errors import Reason, StudyRejected
 
 WINDOW, LONGER = 8192, 1 << 15  # most headers end before the one, nearly all others before the other
@@ -237,7 +238,7 @@ def little(vr: bytes, value: bytes) -> bytes:
 def _element(state: list[int], file: _File) -> Element:
     tag, begin, end = state[compiled.TAG], state[compiled.BEGIN], state[compiled.STOP]
     vr = NAMES[state[compiled.WRITTEN]]
-    if vr and vr.decode() not in LONG:
+    if vr and vr not in LONG:
         raise Odd
     if file.inflated:
         if not begin <= end <= file.n:

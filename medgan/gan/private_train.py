@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ class PrivateRun:
     patients: Patients
     account: Account
     pace: Pace
-    chance: Chance = field(default_factory=Chance)
+    chance: Chance
 
     @property
     def terms(self) -> Terms:
@@ -128,8 +128,7 @@ def train(
     number of patients in a step, so images_seen is one too. Ends at hyper.images, when the budget of epsilon is
     spent, or after budget_s. Raises MedganError when the run diverges: there is no roll-back, steps are dear.
     """
-    begun = _begun(images, labels, owners, design, hyper, terms, folder, device)
-    begun.chance = chance or begun.chance
+    begun = _begun(images, labels, owners, design, hyper, terms, folder, device, chance or Chance())
     run, account, every = begun.run, begun.account, hyper.checkpoint_images
     began, made = clock(), 0
     try:
@@ -218,6 +217,7 @@ def _begun(
     terms: Terms,
     folder: Path,
     device: str,
+    chance: Chance,
 ) -> PrivateRun:
     gan.keep_memory()
     patients = Patients.of(owners)
@@ -231,4 +231,4 @@ def _begun(
         known = int(found.rest["privacy"]["steps"])
         pace = Pace(pace.most, **found.rest["privacy"]["pace"])
     account = opened(folder, terms, math.ceil(hyper.images / hyper.batch), known)
-    return PrivateRun(run, Batches(images, labels, hyper.batch, hyper.seed), patients, account, pace)
+    return PrivateRun(run, Batches(images, labels, hyper.batch, hyper.seed), patients, account, pace, chance)

@@ -16,8 +16,6 @@ from medgan.phantom.anatomy import MU_MUSCLE, Array, Body, cage_profile, spine_x
 # excess over muscle at a film's energies (about 55 keV), 1/mm; a CT's harder beam sees less of it (tomography.py)
 CORTEX, MARROW = 0.054, 0.009
 
-RIB_DEPTHS = (40.0, 52, 62, 70, 76, 80, 83, 85, 85, 84, 80, 74)
-
 
 class Cloud(NamedTuple):
     """places: float32 [n, 3], nominal mm; mass: float32 [n], mm^2."""

@@ -98,10 +98,6 @@ class Profile:
         return options.temporal_of(self.options)
 
     @property
-    def shifts_dates(self) -> bool:
-        return self.temporal == "MODIFIED"
-
-    @property
     def cleans_pixels(self) -> bool:
         return CLEAN_PIXELS in self.conditional
 
