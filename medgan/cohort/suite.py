@@ -173,6 +173,8 @@ def median(
         values = [network[lead][figure]["value"] for network in networks]
         order = np.argsort(values, kind="stable")
         spread[figure] = (values[order[0]], values[order[-1]])
+        middle = networks[order[len(order) // 2]]
         for name in chosen:
-            chosen[name][figure] = dict(networks[order[len(order) // 2]][name][figure])
+            if figure in middle[name]:  # a set of other classes has no figure of classes
+                chosen[name][figure] = dict(middle[name][figure])
     return chosen, spread

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -172,6 +173,19 @@ def test_scorecard_measures_a_baseline_beside_and_matches_classes_by_name() -> N
     assert card["fidelity"]["checks"]["skipped"].startswith("skipped")
     assert card["counts"]["audit_patients"] == 12
     assert card["utility"]["n"] == len(real.part("select"))
+
+
+def test_a_baseline_of_other_classes_is_measured_without_them() -> None:
+    real = chest_cohort({"train": 24, "select": 12, "audit": 12, "fresh": 4}, size=32)
+    images, label, _ = chest_films(40, size=32, seed=7, films=(1, 1))
+    good = synthetic_cohort(images, label)
+    others = replace(synthetic_cohort(noisy(images), label), classes=("unheard of", *good.classes[1:]))
+    limits = scorecard.Limits(alpha=0.01, smallest_leak=0.25, max_epsilon=0.5)
+    fidelity_of = scorecard.compose(good, real, limits=limits, look=1, steps=4, seed=0, baseline=others).card[
+        "fidelity"
+    ]
+    assert "class_auc" in fidelity_of["metrics"]
+    assert "class_auc" not in fidelity_of["baseline"]["metrics"] and "fd" in fidelity_of["baseline"]["metrics"]
 
 
 def test_two_patients_give_no_floor_and_say_so() -> None:
